@@ -1,0 +1,3 @@
+"""smtpscope: session recorder and protocol analyzer for SMTP."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""From packets to byte streams: capture files, headers, reassembly, TLS records."""

@@ -1,0 +1,1 @@
+"""What the decoder found, written down: text and JSON lines."""

@@ -1,0 +1,1 @@
+"""The documented table and the registries."""

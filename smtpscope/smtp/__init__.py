@@ -1,0 +1,1 @@
+"""The SMTP protocol, sans-I/O, on the standard library alone."""

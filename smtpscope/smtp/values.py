@@ -1,0 +1,102 @@
+"""The values of the SMTP protocol: commands, replies, paths, parameters, exchanges, transactions.
+
+Wire text stays `bytes` exactly as it came; verbs and keywords, which are ASCII by definition, are
+upper-case `str`. RFC 5321 §4.1 and §4.2, RFC 3463 §2, RFC 3461 §4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from smtpscope.stream import Defect, Span
+
+
+class EnhancedCode(NamedTuple):
+    """An enhanced status code, class.subject.detail (RFC 3463 §2)."""
+
+    klass: int
+    subject: int
+    detail: int
+
+    def __str__(self) -> str:
+        return f"{self.klass}.{self.subject}.{self.detail}"
+
+
+class Path(NamedTuple):
+    """A reverse-path or forward-path (RFC 5321 §4.1.2).
+
+    `address` is what stands between the brackets less the source route; empty for the null path
+    `<>`. `local` and `domain` are split at the last @ outside quotes; `domain` is empty where
+    there is none (`<Postmaster>`). `domain` keeps the brackets of an address literal.
+    """
+
+    address: bytes
+    local: bytes
+    domain: bytes
+    route: tuple[bytes, ...] = ()
+    bracketed: bool = True
+
+
+class Parameter(NamedTuple):
+    """One esmtp-param: `keyword` upper-case; `value` as on the wire, None where there is no `=`."""
+
+    keyword: str
+    value: bytes | None
+
+
+class PathArgument(NamedTuple):
+    """The argument of MAIL or RCPT taken apart; `path` is None where none could be found."""
+
+    path: Path | None
+    parameters: tuple[Parameter, ...]
+    defects: tuple[Defect, ...]
+
+
+class Capability(NamedTuple):
+    """One line of the EHLO reply: `keyword` upper-case, and its parameters (RFC 5321 §4.1.1.1)."""
+
+    keyword: str
+    parameters: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Command:
+    """One command line, or what the client sent in its place.
+
+    `verb` is the upper-case verb; "." for the end of message data, "(auth)" for a line of an AUTH
+    exchange, "(unreadable)" for octets that are no command. `argument` is what follows the verb
+    and one space, without the line ending. `span` covers the line, and for "." and BDAT also the
+    message octets. `time` and `packet` are those of the last octet.
+    """
+
+    verb: str
+    argument: bytes
+    span: Span
+    time: int
+    packet: int
+
+
+@dataclass(slots=True)
+class Reply:
+    """One reply, all its lines. `code` is None where the line does not begin with three digits.
+
+    `lines` are the texts behind code and separator, without line endings. `enhanced` is taken
+    from the first line. `time` and `packet` are those of the last octet.
+    """
+
+    code: int | None
+    lines: tuple[bytes, ...]
+    enhanced: EnhancedCode | None
+    span: Span
+    time: int
+    packet: int
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One command with its reply or replies; a greeting or an unsolicited reply has no command."""
+
+    command: Command | None
+    replies: list[Reply] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
