@@ -1,0 +1,375 @@
+"""TLS as an onlooker sees it: which version, suite and name were agreed, and whether it held.
+
+Octets of both directions go in, in order and in any chunking; a `TlsInfo` comes out, read from the
+records and hellos that travel in clear (RFC 8446 §4.1, §4.2, §5.1; RFC 5246 §6.2, §7; RFC 6066 §3;
+RFC 7301; RFC 5246 appendix E.2 for hellos in SSL 2.0 form). Nothing is decrypted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from smtpscope.capture.tls_names import ALERT_LEVELS, ALERTS, SUITES, VERSIONS
+from smtpscope.stream import Direction
+
+# RFC 5246 §6.2.3: a ciphertext may be 2^14 octets and 2048 of expansion.
+MAX_RECORD = (1 << 14) + 2048
+MAX_HANDSHAKE = 1 << 16
+MAX_ALERTS = 16
+MAX_PROTOCOLS = 16
+
+_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, _HEARTBEAT = range(20, 25)
+_CLIENT_HELLO, _SERVER_HELLO, _SERVER_HELLO_DONE = 1, 2, 14
+_SERVER_NAME, _ALPN, _PRE_SHARED_KEY, _SUPPORTED_VERSIONS = 0, 16, 41, 43
+
+# What the octets of a record's header can be, and those that a hello in SSL 2.0 form begins with.
+_OCTET = range(256)
+_RECORD = (range(20, 24), (3,), range(5), _OCTET, _OCTET)
+_V2_HELLO = (range(0x80, 0x100), _OCTET, (_CLIENT_HELLO,), (0, 3), _OCTET)
+
+# In TLS 1.3 an alert is an application_data record too: 2 octets, a content type, a tag of 16.
+_LONGEST_SEALED_ALERT = 24
+
+
+class Alert(NamedTuple):
+    """An alert by its names (RFC 8446 §6); both are None where it was encrypted or lost."""
+
+    direction: Direction
+    level: str | None
+    description: str | None
+
+
+@dataclass(slots=True)
+class TlsInfo:
+    """What is known of one TLS connection so far; lists of two are indexed by `Direction`.
+
+    `version` and `cipher` are what the server chose, `offered` the highest version of the client's
+    hello; a number without a name stands as hexadecimal ("0xC0FF"). `sni`, `alpn` (chosen, visible
+    up to TLS 1.2) and `alpn_offered` (the first `MAX_PROTOCOLS`) quote the wire: hostile until
+    `display` has mapped them. `alerts` are the first `MAX_ALERTS`. `established`: both sides
+    changed to encryption and neither gave up at once.
+    """
+
+    version: str | None = None
+    offered: str | None = None
+    sni: str | None = None
+    cipher: str | None = None
+    alpn: str | None = None
+    alpn_offered: tuple[str, ...] = ()
+    resumed: bool | None = None
+    established: bool = False
+    alerts: list[Alert] = field(default_factory=list)
+    records: list[int] = field(default_factory=lambda: [0, 0])
+    octets: list[int] = field(default_factory=lambda: [0, 0])
+
+
+def looks_like_tls(data: bytes | bytearray) -> bool | None:
+    """Whether the first octets of one direction are a TLS record, or a hello in SSL 2.0 form.
+
+    None while they could be one but the five octets that decide it are not all there.
+    """
+    old = data[:1] >= b"\x80"
+    for octet, allowed in zip(data, _V2_HELLO if old else _RECORD, strict=False):
+        if octet not in allowed:
+            return False
+    if len(data) < 5:
+        return None
+    if old:
+        return int.from_bytes(data[3:5], "big") in VERSIONS
+    return 0 < int.from_bytes(data[3:5], "big") <= MAX_RECORD
+
+
+class TlsObserver:
+    """Follows the records of one connection from the first octet of TLS on.
+
+    `broken` has the reason why a direction is no longer followed, or None, by `Direction`.
+    """
+
+    __slots__ = ("_sides", "broken", "info")
+
+    def __init__(self) -> None:
+        self.info = TlsInfo()
+        self.broken: list[str | None] = [None, None]
+        self._sides = (_Side(), _Side())
+
+    def feed(self, direction: Direction, data: bytes) -> None:
+        """Take the next octets of one direction."""
+        self.info.octets[direction] += len(data)
+        if self.broken[direction] is not None:
+            return
+        side = self._sides[direction]
+        position, size = 0, len(data)
+        while position < size:
+            if not side.left:
+                missing = 5 - len(side.header)
+                side.header += data[position : position + missing]
+                position += missing
+                if len(side.header) < 5:
+                    return
+                self._begin_record(direction, side)
+                if self.broken[direction] is not None:
+                    return
+            taken = min(side.left, size - position)
+            if side.kept and taken:
+                side.payload += data[position : position + taken]
+            side.left -= taken
+            position += taken
+            if not side.left:
+                self._end_record(direction, side)
+
+    def gap(self, direction: Direction, length: int) -> None:
+        """Tell that the next `length` octets of one direction are missing.
+
+        A gap inside a record costs that record. One that reaches beyond it ends the direction
+        unless a record happens to begin right behind it.
+        """
+        side = self._sides[direction]
+        inside = 0 < length <= side.left
+        if not inside or side.type == _HANDSHAKE:
+            side.torn = side.opaque = True
+            side.skip = 0
+            side.messages.clear()
+        side.kept = False
+        side.payload.clear()
+        if inside:
+            side.left -= length
+            if not side.left:
+                self._end_record(direction, side)
+        else:
+            side.left = 0
+            side.header.clear()
+
+    def _begin_record(self, direction: Direction, side: _Side) -> None:
+        header = side.header
+        first = direction is Direction.CLIENT and not self.info.records[direction]
+        number = header[3] << 8 | header[4]
+        side.type = header[0]
+        if _CHANGE_CIPHER_SPEC <= side.type <= _HEARTBEAT and header[1] == 3 and header[2] <= 4:
+            if number > MAX_RECORD:
+                self.broken[direction] = f"a record of {number} octets"
+                return
+            side.left = number
+            side.kept = side.type == _HANDSHAKE or (side.type == _ALERT and number == 2)
+        elif first and not side.torn and looks_like_tls(header):
+            self.info.offered = _version_name(number)
+            side.left = max(((header[0] & 0x7F) << 8 | header[1]) - 3, 0)
+            side.kept = False
+        else:
+            self.broken[direction] = (
+                "no record behind a gap" if side.torn else f"no TLS record: {header.hex(' ')}"
+            )
+            return
+        self.info.records[direction] += 1
+        if side.type == _APPLICATION_DATA and number > _LONGEST_SEALED_ALERT:
+            side.sealed = True
+            self._settle()
+        header.clear()
+
+    def _end_record(self, direction: Direction, side: _Side) -> None:
+        payload = bytes(side.payload)
+        side.payload.clear()
+        if side.type == _HANDSHAKE and side.kept:
+            self._take_handshake(direction, side, payload)
+        elif side.type == _ALERT:
+            self._take_alert(direction, payload)
+        elif side.type == _CHANGE_CIPHER_SPEC:
+            self._take_change(direction, side)
+
+    def _take_alert(self, direction: Direction, payload: bytes) -> None:
+        if len(self.info.alerts) == MAX_ALERTS:
+            return
+        level = description = None
+        if payload:
+            level = ALERT_LEVELS.get(payload[0], str(payload[0]))
+            description = ALERTS.get(payload[1], str(payload[1]))
+        self.info.alerts.append(Alert(direction, level, description))
+
+    def _take_change(self, direction: Direction, side: _Side) -> None:
+        """Up to TLS 1.2, a server that changes before it said ServerHelloDone resumes."""
+        info = self.info
+        if (
+            direction is Direction.SERVER
+            and info.version not in (None, "TLSv1.3")
+            and not side.changed
+            and not side.torn
+        ):
+            info.resumed = not side.hello_done
+        side.changed = side.opaque = True
+        side.messages.clear()
+        self._settle()
+
+    def _take_handshake(self, direction: Direction, side: _Side, payload: bytes) -> None:
+        if side.opaque:
+            # Ciphertext, but for the second hellos around a HelloRetryRequest.
+            if int.from_bytes(payload[1:4], "big") == len(payload) - 4:
+                self._take_message(direction, side, payload[0], payload[4:])
+            return
+        if side.skip:
+            skipped = min(side.skip, len(payload))
+            side.skip -= skipped
+            payload = payload[skipped:]
+        messages = side.messages
+        messages += payload
+        position = 0
+        while len(messages) - position >= 4:
+            end = position + 4 + int.from_bytes(messages[position + 1 : position + 4], "big")
+            if end - position - 4 > MAX_HANDSHAKE:
+                side.skip = max(end - len(messages), 0)
+            elif end <= len(messages):
+                body = bytes(messages[position + 4 : end])
+                self._take_message(direction, side, messages[position], body)
+            else:
+                break
+            position = end
+        del messages[:position]
+
+    def _take_message(self, direction: Direction, side: _Side, kind: int, body: bytes) -> None:
+        if direction is Direction.CLIENT:
+            if kind == _CLIENT_HELLO:
+                self._take_client_hello(body)
+        elif kind == _SERVER_HELLO:
+            self._take_server_hello(body)
+        elif kind == _SERVER_HELLO_DONE:
+            side.hello_done = True
+
+    def _take_client_hello(self, body: bytes) -> None:
+        info = self.info
+        fields = _Fields(body)
+        version = fields.number(2)
+        if version >> 8 != 3:
+            return
+        info.offered = _version_name(version)
+        fields.take(32)
+        fields.vector(1)
+        fields.vector(2)
+        fields.vector(1)
+        for kind, content in fields.extensions():
+            if kind == _SERVER_NAME:
+                info.sni = _host_name(content)
+            elif kind == _ALPN:
+                info.alpn_offered = tuple(_protocols(content))
+            elif kind == _SUPPORTED_VERSIONS:
+                listed = _Fields(_Fields(content).vector(1))
+                numbers = [listed.number(2) for _ in range(len(listed.data) // 2)]
+                known = [number for number in numbers if number in VERSIONS]
+                if known:
+                    info.offered = _version_name(max(known))
+
+    def _take_server_hello(self, body: bytes) -> None:
+        info = self.info
+        fields = _Fields(body)
+        version = fields.number(2)
+        if version >> 8 != 3:
+            return
+        fields.take(32)
+        fields.vector(1)
+        cipher = fields.take(2)
+        fields.take(1)
+        alpn, shared = None, False
+        for kind, content in fields.extensions():
+            if kind == _SUPPORTED_VERSIONS:
+                version = _Fields(content).number(2) or version
+            elif kind == _ALPN:
+                alpn = next(_protocols(content), None)
+            elif kind == _PRE_SHARED_KEY:
+                shared = True
+        info.version = _version_name(version)
+        info.alpn = alpn
+        if len(cipher) == 2:
+            number = int.from_bytes(cipher, "big")
+            info.cipher = SUITES.get(number, f"0x{number:04X}")
+        if info.version == "TLSv1.3":
+            info.resumed = shared
+        self._settle()
+
+    def _settle(self) -> None:
+        client, server = self._sides
+        changed = self.info.version not in (None, "TLSv1.3") and client.changed and server.changed
+        if changed or (client.sealed and server.sealed):
+            self.info.established = True
+
+
+class _Side:
+    """One direction: the record at hand, and the handshake messages that its records carry.
+
+    `opaque`: handshake records may be ciphertext from here on. `torn`: octets are missing.
+    `changed`: ChangeCipherSpec was seen. `sealed`: application data was, longer than an alert.
+    """
+
+    __slots__ = (
+        "changed",
+        "header",
+        "hello_done",
+        "kept",
+        "left",
+        "messages",
+        "opaque",
+        "payload",
+        "sealed",
+        "skip",
+        "torn",
+        "type",
+    )
+
+    def __init__(self) -> None:
+        self.header = bytearray()
+        self.payload = bytearray()
+        self.messages = bytearray()
+        self.type = 0
+        self.left = 0
+        self.skip = 0
+        self.kept = False
+        self.opaque = False
+        self.torn = False
+        self.changed = False
+        self.sealed = False
+        self.hello_done = False
+
+
+class _Fields:
+    """Reads a message's fields one by one; what is missing at its end reads as empty or 0."""
+
+    __slots__ = ("data", "position")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+
+    def take(self, length: int) -> bytes:
+        start = self.position
+        self.position = min(start + length, len(self.data))
+        return self.data[start : self.position]
+
+    def number(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "big")
+
+    def vector(self, width: int) -> bytes:
+        return self.take(self.number(width))
+
+    def extensions(self) -> Iterator[tuple[int, bytes]]:
+        listed = _Fields(self.vector(2))
+        while len(listed.data) - listed.position >= 4:
+            yield listed.number(2), listed.vector(2)
+
+
+def _host_name(content: bytes) -> str | None:
+    names = _Fields(_Fields(content).vector(2))
+    while names.position < len(names.data):
+        kind, name = names.number(1), names.vector(2)
+        if kind == 0:
+            return name.decode("ascii", "backslashreplace")
+    return None
+
+
+def _protocols(content: bytes) -> Iterator[str]:
+    names = _Fields(_Fields(content).vector(2))
+    for _ in range(MAX_PROTOCOLS):
+        if names.position == len(names.data):
+            return
+        yield names.vector(1).decode("ascii", "backslashreplace")
+
+
+def _version_name(number: int) -> str:
+    return VERSIONS.get(number, f"0x{number:04X}")
