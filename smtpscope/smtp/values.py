@@ -7,7 +7,7 @@ upper-case `str`. RFC 5321 §4.1 and §4.2, RFC 3463 §2, RFC 3461 §4.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from smtpscope.stream import Defect, Span
 
@@ -65,9 +65,11 @@ class Command:
     """One command line, or what the client sent in its place.
 
     `verb` is the upper-case verb; "." for the end of message data, "(auth)" for a line of an AUTH
-    exchange, "(unreadable)" for octets that are no command. `argument` is what follows the verb
-    and one space, without the line ending. `span` covers the line, and for "." and BDAT also the
-    message octets. `time` and `packet` are those of the last octet.
+    exchange, "(unreadable)" for octets that are no command, "" for a line without a verb.
+    `argument` is what follows the verb and one space, without the line ending; `redacted` stands
+    in its place wherever secrets must not be seen, and is None where there is none. `span` covers
+    the line, and for "." and BDAT also the message octets. `time` and `packet` are those of the
+    last octet.
     """
 
     verb: str
@@ -75,6 +77,7 @@ class Command:
     span: Span
     time: int
     packet: int
+    redacted: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -91,12 +94,54 @@ class Reply:
     span: Span
     time: int
     packet: int
+    defects: tuple[Defect, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """The command was done (2yz)."""
+        return self.code is not None and 200 <= self.code < 300
+
+
+class ContentSink(Protocol):
+    """Where message octets go, dot-unstuffed and in order, while they are read."""
+
+    def feed(self, data: bytes) -> None: ...
+
+    def gap(self, length: int) -> None:
+        """`length` octets are missing from the capture."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One command with its reply or replies; a greeting or an unsolicited reply has no command."""
+    """One command with its reply or replies; a greeting or an unsolicited reply has no command.
+
+    `expected` is the number of replies that complete it. `path` is the argument of MAIL and RCPT
+    taken apart; `content` is where the message of a "." or BDAT went, and `last` says that it
+    ended the message. `greeting` marks the server's first reply.
+    """
 
     command: Command | None
     replies: list[Reply] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
+    expected: int = 1
+    path: PathArgument | None = None
+    content: ContentSink | None = None
+    last: bool = False
+    greeting: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """It has all the replies that it expects."""
+        return len(self.replies) >= self.expected
+
+    @property
+    def reply(self) -> Reply | None:
+        """The first reply; with LMTP there may be more."""
+        return self.replies[0] if self.replies else None
+
+    @property
+    def time(self) -> int:
+        """When it began: its command's time, or its reply's where there is no command."""
+        if self.command is not None:
+            return self.command.time
+        return self.replies[0].time

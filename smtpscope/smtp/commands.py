@@ -1,0 +1,431 @@
+"""The asking side of a dialogue: octets in, commands out, message data and AUTH lines included.
+
+What the octets are depends on what the server said: `CommandReader` stops behind a command whose
+reply decides (DATA, AUTH, STARTTLS, TURN …) until `proceed` tells it how to go on. What is no
+command becomes an "(unreadable)" stretch, and reading goes on at the next line that has a
+command's shape. RFC 5321 §4.1, RFC 3030 §2, RFC 4954 §4.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import deque
+from collections.abc import Callable
+
+from smtpscope import reference
+from smtpscope.smtp import grammar
+from smtpscope.smtp.framing import DataScanner, Line, Octets
+from smtpscope.smtp.sasl import AuthExchange
+from smtpscope.smtp.values import Command, ContentSink, Exchange
+from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
+
+MAX_WAITING = 1 << 20
+"""Octets that wait for one reply; beyond, that reply counts as lost and positive."""
+
+AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
+HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
+
+
+class Mode(enum.Enum):
+    """What the next octets are."""
+
+    COMMAND = "a command line"
+    WAIT = "not known before the reply to the last command"
+    AUTH = "a line of an AUTH exchange"
+    DATA = "message data up to the lone dot"
+    CHUNK = "octets that a command has counted"
+    TLS = "TLS records"
+
+
+TURNING: dict[str, dict[int, Mode]] = {
+    "DATA": {354: Mode.DATA},
+    "STARTTLS": {220: Mode.TLS},
+    "X-ANONYMOUSTLS": {220: Mode.TLS},
+    "AUTH": {334: Mode.AUTH},
+    "X-EXPS": {334: Mode.AUTH},
+    "(auth)": {334: Mode.AUTH},
+    "TURN": {},
+    "ATRN": {},
+    "XEXCH50": {354: Mode.CHUNK},
+}
+"""The commands whose reply decides what the next octets are: reply code → mode. After any other
+reply the next is a command."""
+
+_SHAPE = re.compile(
+    rb"""(?:EHLO|HELO|LHLO)[ ]+[^\s]+[ ]*
+    | MAIL[ ]+FROM[ ]?:.* | RCPT[ ]+TO[ ]?:.*
+    | (?:DATA|RSET|QUIT|NOOP|STARTTLS|X-ANONYMOUSTLS|TURN|HELP)[ ]*
+    | BDAT[ ]+[0-9]+(?:[ ]+LAST)?[ ]*
+    | (?:AUTH|X-EXPS)[ ]+[A-Z0-9_-]+(?:[ ]+[A-Z0-9+/=]*)?
+    | (?:VRFY|EXPN|ETRN|ATRN)[ ]+[^\s]+ | (?:XCLIENT|XFORWARD)[ ]+[A-Z]+=.*""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+"""What a line must look like to be taken for a command where the reader has lost its footing."""
+
+
+class CommandReader:
+    """Reads what one direction asks.
+
+    `alone` is to be set by the owner while nothing of the other direction was seen: then no reply
+    is waited for. `message` is the exchange whose message octets are being read.
+    """
+
+    def __init__(
+        self, direction: Direction, new_content: Callable[[], ContentSink], *, synced: bool
+    ) -> None:
+        self.alone = False
+        self.mode = Mode.COMMAND
+        self.message: Exchange | None = None
+        self.auths: list[AuthExchange] = []
+        self.holed = not synced
+        self._direction = direction
+        self._new_content = new_content
+        self._octets = Octets()
+        self._input: deque[Data | Gap] = deque()
+        self._queued = 0
+        self._synced = synced
+        self._mid_line = False
+        self._stretch: Command | None = None
+        self._turning = ""
+        self._content: ContentSink | None = None
+        self._scanner: DataScanner | None = None
+        self._message_holed = False
+        self._remaining = 0
+        self._found: list[Exchange] = []
+        self._readers: dict[Mode, Callable[[], bool]] = {
+            Mode.COMMAND: self._read_command,
+            Mode.WAIT: self._read_on,
+            Mode.AUTH: self._read_auth,
+            Mode.DATA: self._read_data,
+            Mode.CHUNK: self._read_chunk,
+            Mode.TLS: lambda: False,
+        }
+
+    def feed(self, event: Data | Gap) -> None:
+        self._input.append(event)
+        if isinstance(event, Data):
+            self._queued += len(event.data)
+
+    def read(self) -> list[Exchange]:
+        """The exchanges that begin in what was fed, as far as it can be told by now."""
+        while True:
+            if self._readers[self.mode]():
+                continue
+            if self.mode in (Mode.WAIT, Mode.TLS) or not self._input:
+                break
+            event = self._input.popleft()
+            if isinstance(event, Gap):
+                self._skip(event)
+            else:
+                self._queued -= len(event.data)
+                self._octets.feed(event)
+        found, self._found = self._found, []
+        return found
+
+    def proceed(self, code: int | None, mark: Mark) -> None:
+        """The reply that was waited for has come with this code, at this time."""
+        mode = TURNING[self._turning].get(code or 0, Mode.COMMAND)
+        self.mode = mode
+        if mode is Mode.DATA:
+            self._begin_data(mark)
+
+    def rest(self) -> list[Data | Gap]:
+        """What was fed and not read."""
+        left = self._octets.rest(self._direction)
+        events = [*([left] if left else []), *self._input]
+        self._input.clear()
+        self._queued = 0
+        return events
+
+    def finish(self) -> list[Exchange]:
+        """The connection is over: what was begun, as far as it came."""
+        self.alone = True
+        found = self.read()
+        if self.mode is Mode.DATA:
+            if self.message is not None and self.message.command is not None:
+                span = self.message.command.span
+                if span.end > span.start:
+                    self.end_message("data-unfinished", "the connection ended before the lone dot")
+        elif self.mode is Mode.CHUNK:
+            self.end_message("chunk-unfinished", f"{self._remaining} octets did not come")
+        elif len(self._octets) and self.mode in (Mode.COMMAND, Mode.AUTH):
+            self._read_unfinished_line()
+        self._end_stretch()
+        found += self._found
+        self._found = []
+        return found
+
+    def end_message(self, rule: str, detail: str) -> None:
+        """Nothing more belongs to the message that is being read, though its end was not seen."""
+        message = self.message
+        assert message is not None
+        assert message.command is not None
+        if self._scanner is not None and message.content is not None:
+            message.content.feed(self._scanner.gap(0))
+        message.defects.append(Defect(rule, message.command.span, detail))
+        self._end_message()
+        self._synced = not self._message_holed
+
+    @property
+    def message_may_have_ended(self) -> bool:
+        """Octets of the message are missing, or it stopped where some servers see its end."""
+        return self._message_holed or (self._scanner is not None and self._scanner.at_odd_end)
+
+    # -- command lines -----------------------------------------------------------------------
+
+    def _read_command(self) -> bool:
+        octets = self._octets
+        if self._mid_line:
+            start = octets.offset
+            if not len(octets):
+                return False
+            self._mid_line = not octets.skip_line()
+            self._extend_stretch(start)
+            return True
+        line = octets.line()
+        if line is None:
+            if octets.overlong:
+                self._synced = False
+                self._mid_line = True
+                return True
+            return False
+        verb, argument = grammar.split_command(line.text)
+        if not self._synced:
+            if line.text == b".":
+                verb, argument = ".", b""
+            elif not _SHAPE.fullmatch(line.text):
+                self._extend_stretch(line.start)
+                return True
+            self._synced = True
+            self._end_stretch()
+        self._ask(verb, argument, line)
+        return True
+
+    def _ask(self, verb: str, argument: bytes, line: Line) -> None:
+        exchange = Exchange(self._command(verb, argument, line), [], self._line_defects(line))
+        command = exchange.command
+        assert command is not None
+        text_end = line.start + len(line.text)
+        where = Span(self._direction, text_end - len(argument), text_end)
+        if verb in ("MAIL", "RCPT"):
+            exchange.path = grammar.parse_path_argument(verb, argument, where)
+            exchange.defects.extend(exchange.path.defects)
+        elif verb in HELLO_VERBS:
+            exchange.defects.extend(grammar.parse_hello(argument, where)[1])
+        elif verb == "BDAT":
+            self._begin_chunk(exchange, where)
+        elif verb in AUTH_VERBS:
+            self._begin_auth(command)
+        elif verb == "RSET":
+            self._content = None
+        elif verb == "XEXCH50":
+            size = argument.split(b" ")[0]
+            self._remaining = int(size) if size.isdigit() and len(size) < 10 else 0
+        elif verb not in reference.VERBS and verb != ".":
+            exchange.defects.append(Defect("unknown-command", command.span, verb))
+        self._found.append(exchange)
+        if verb in TURNING:
+            self._turning = verb
+            self.mode = Mode.WAIT
+
+    def _command(self, verb: str, argument: bytes, line: Line) -> Command:
+        mark = self._octets.mark(line.end - 1)
+        span = Span(self._direction, line.start, line.end)
+        return Command(verb, argument, span, mark.time, mark.packet)
+
+    def _line_defects(self, line: Line) -> list[Defect]:
+        text = line.text
+        if line.ending == b"\r\n" and text.isascii() and b"\r" not in text and b"\0" not in text:
+            return []
+        defects = []
+        if line.ending == b"\n":
+            defects.append(("bare-lf", line.end - 1))
+        if b"\r" in text:
+            defects.append(("bare-cr", line.start + text.index(b"\r")))
+        if b"\0" in text:
+            defects.append(("nul", line.start + text.index(b"\0")))
+        if not text.isascii():
+            first = next(index for index, octet in enumerate(text) if octet > 127)
+            defects.append(("eight-bit", line.start + first))
+        return [Defect(rule, Span(self._direction, at, at + 1)) for rule, at in defects]
+
+    # -- AUTH --------------------------------------------------------------------------------
+
+    def _begin_auth(self, command: Command) -> None:
+        mechanism, _, initial = command.argument.partition(b" ")
+        initial = initial.strip(b" ")
+        auth = AuthExchange(mechanism.decode("latin-1").upper(), initial or None)
+        self.auths.append(auth)
+        if initial:
+            command.redacted = mechanism + b" " + auth.redacted[-1].encode()
+
+    def _read_auth(self) -> bool:
+        line = self._octets.line()
+        if line is None:
+            if self._octets.overlong:
+                self.mode = Mode.COMMAND
+                return True
+            return False
+        if self.alone and _SHAPE.fullmatch(line.text):
+            # Nobody tells when the exchange is over: a command shows it.
+            self._octets.give_back(line.end - line.start)
+            self.mode = Mode.COMMAND
+            return True
+        self._add_auth_line(line)
+        self._turning = "(auth)"
+        self.mode = Mode.WAIT
+        return True
+
+    def _add_auth_line(self, line: Line) -> None:
+        auth = self.auths[-1]
+        auth.response(line.text)
+        command = self._command("(auth)", line.text, line)
+        command.redacted = auth.redacted[-1].encode()
+        self._found.append(Exchange(command, [], self._line_defects(line)))
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    def _read_on(self) -> bool:
+        if not self.alone and self._queued + len(self._octets) <= MAX_WAITING:
+            return False
+        if not len(self._octets) and not self._input:
+            return False
+        # The reply that decides will never be seen: go by the command alone.
+        mark = self._octets.mark(self._octets.offset)
+        code = next(iter(TURNING[self._turning]), 0)
+        if TURNING[self._turning].get(code) is Mode.TLS and self._octets.peek(1) != b"\x16":
+            code = 0
+        self.proceed(code, mark)
+        return True
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def _begin_data(self, mark: Mark) -> None:
+        start = self._octets.offset
+        self._scanner = DataScanner(self._direction, start)
+        command = Command(".", b"", Span(self._direction, start, start), mark.time, mark.packet)
+        self.message = Exchange(command, content=self._new_content(), last=True)
+        self._message_holed = False
+        self._found.append(self.message)
+
+    def _read_data(self) -> bool:
+        message, scanner = self.message, self._scanner
+        assert message is not None
+        assert message.content is not None
+        assert scanner is not None
+        if not len(self._octets):
+            return False
+        piece = self._octets.take(len(self._octets))
+        content, used = scanner.feed(piece)
+        if content:
+            message.content.feed(content)
+        if used >= 0:
+            self._octets.give_back(len(piece) - used)
+        self._extend_message()
+        if used >= 0:
+            message.defects.extend(scanner.defects)
+            self._end_message()
+        return True
+
+    def _begin_chunk(self, exchange: Exchange, where: Span) -> None:
+        assert exchange.command is not None
+        size, last, defects = grammar.parse_bdat(exchange.command.argument, where)
+        exchange.defects.extend(defects)
+        if size is None:
+            return
+        if self._content is None:
+            self._content = self._new_content()
+        exchange.content = self._content
+        exchange.last = last
+        if last:
+            self._content = None
+        if size:
+            self._remaining = size
+            self.message = exchange
+            self._message_holed = False
+            self.mode = Mode.CHUNK
+
+    def _read_chunk(self) -> bool:
+        piece = self._octets.take(self._remaining)
+        self._remaining -= len(piece)
+        if self.message is not None and piece:
+            if self.message.content is not None:
+                self.message.content.feed(piece)
+            self._extend_message()
+        if not self._remaining:
+            self._end_message()
+            return True
+        return bool(piece)
+
+    def _extend_message(self) -> None:
+        assert self.message is not None
+        command = self.message.command
+        assert command is not None
+        end = self._octets.offset
+        mark = self._octets.mark(end - 1)
+        command.span = Span(self._direction, command.span.start, end)
+        command.time = mark.time
+        command.packet = mark.packet
+
+    def _end_message(self) -> None:
+        self.message = None
+        self._scanner = None
+        self.mode = Mode.COMMAND
+
+    # -- what cannot be read -----------------------------------------------------------------
+
+    def _skip(self, gap: Gap) -> None:
+        self.holed = True
+        content = self.message.content if self.message is not None else None
+        if self.mode is Mode.DATA and self._scanner is not None and content is not None:
+            content.feed(self._scanner.gap(gap.length))
+            content.gap(gap.length)
+            self._message_holed = True
+            return
+        if self.mode is Mode.CHUNK:
+            lost = min(self._remaining, gap.length)
+            if content is not None:
+                content.gap(lost)
+            self._remaining -= lost
+            if lost == gap.length:
+                return
+            self._end_message()
+        start = self._octets.offset
+        if self._octets.take(len(self._octets)):
+            self._extend_stretch(start)
+        self.mode = Mode.COMMAND
+        self._mid_line = False
+        self._synced = False
+
+    def _extend_stretch(self, start: int) -> None:
+        """The octets from `start` up to the next one are unreadable; neighbours become one."""
+        end = self._octets.offset
+        mark = self._octets.mark(end - 1)
+        if self._stretch is None:
+            span = Span(self._direction, start, end)
+            self._stretch = Command("(unreadable)", b"", span, mark.time, mark.packet)
+            return
+        self._stretch.span = Span(self._direction, self._stretch.span.start, end)
+        self._stretch.time, self._stretch.packet = mark.time, mark.packet
+
+    def _end_stretch(self) -> None:
+        if self._stretch is not None:
+            self._found.append(Exchange(self._stretch, expected=0))
+            self._stretch = None
+
+    def _read_unfinished_line(self) -> None:
+        start = self._octets.offset
+        text = self._octets.take(len(self._octets))
+        line = Line(text, b"", start, start + len(text))
+        if self.mode is Mode.AUTH:
+            self._add_auth_line(line)
+        elif self._synced and grammar.split_command(text)[0] in reference.VERBS:
+            verb, argument = grammar.split_command(text)
+            self._found.append(Exchange(self._command(verb, argument, line)))
+        else:
+            self._extend_stretch(start)
+            return
+        exchange = self._found[-1]
+        assert exchange.command is not None
+        exchange.defects.append(Defect("line-unfinished", exchange.command.span))

@@ -1,0 +1,272 @@
+"""The one decoder of SMTP: stream events in, exchanges out, whatever the chunking.
+
+`Dialogue` sends what the client says to a `CommandReader` and what the server says to a
+`ReplyReader`, and pairs each reply with its command in order (RFC 5321 §4.2, RFC 2920 §3). Where
+packets are missing it uses what some codes tell about the command that they answer. It observes
+and never raises. LMTP: RFC 2033 §4.2; roles that turn: RFC 5321 appendix F.1, RFC 2645.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from smtpscope.smtp.commands import TURNING, CommandReader, Mode
+from smtpscope.smtp.replies import ReplyReader
+from smtpscope.smtp.sasl import AuthExchange
+from smtpscope.smtp.values import ContentSink, Exchange, Reply
+from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, StreamEvent
+
+MAX_UNANSWERED = 10_000
+"""Commands that wait for replies; beyond, the oldest counts as unanswered."""
+
+ONLY_ANSWERS: dict[int, frozenset[str]] = {
+    221: frozenset({"QUIT"}),
+    235: frozenset({"AUTH", "X-EXPS", "(auth)"}),
+    334: frozenset({"AUTH", "X-EXPS", "(auth)"}),
+    354: frozenset({"DATA", "XEXCH50"}),
+}
+"""Codes that show which command they answer, used where replies may be missing."""
+
+CLOSING = 421
+"""The code that may come at any time (RFC 5321 §3.8, §4.2.3)."""
+
+
+class Dialogue:
+    """One SMTP or LMTP connection.
+
+    `new_content` makes the sink for each message's octets. `midstream` says that the connection's
+    beginning was not seen. When `upgraded` turns true, STARTTLS was accepted: `release` gives what
+    followed it, and what is fed afterwards is taken as the dialogue inside TLS.
+    """
+
+    def __init__(self, new_content: Callable[[], ContentSink], *, midstream: bool = False) -> None:
+        self.lmtp = False
+        self.turned = False
+        self.auths: list[AuthExchange] = []
+        self._new_content = new_content
+        self._midstream = midstream
+        self._commands = CommandReader(Direction.CLIENT, new_content, synced=not midstream)
+        self._commands.auths = self.auths
+        self._replies = ReplyReader(Direction.SERVER)
+        self._asker = Direction.CLIENT
+        self._heard = {Direction.CLIENT: False, Direction.SERVER: False}
+        self._greeted = False
+        self._replies_holed = midstream
+        self._accepted_recipients = 0
+        self._pending: deque[Exchange] = deque()
+        self._done: list[Exchange] = []
+
+    def feed(self, event: StreamEvent) -> list[Exchange]:
+        """The exchanges that `event` completes, in the order of their commands."""
+        if isinstance(event, Data | Gap):
+            self._heard[event.direction] = True
+            if event.direction is self._asker:
+                self._commands.feed(event)
+                self._read_commands()
+            else:
+                self._replies.feed(event)
+                self._read_replies()
+        elif isinstance(event, Closed) and (
+            event.how != "fin" or event.direction is not self._asker
+        ):
+            self._end_replies()
+        return self._take_done()
+
+    def finish(self) -> list[Exchange]:
+        """The connection is over: the exchanges that nobody will answer."""
+        self._end_replies()
+        for exchange in self._commands.finish():
+            self._expect(exchange)
+        while self._pending:
+            self._give_up(self._pending[0], "missing-reply")
+        return self._take_done()
+
+    @property
+    def pending(self) -> tuple[Exchange, ...]:
+        """The exchanges that still wait for a reply, oldest first."""
+        return tuple(self._pending)
+
+    def heard(self, direction: Direction) -> bool:
+        """Something of `direction` was captured."""
+        return self._heard[direction]
+
+    @property
+    def upgraded(self) -> bool:
+        return self._commands.mode is Mode.TLS
+
+    def release(self) -> list[Data | Gap]:
+        """What followed the accepted STARTTLS, of either side; the dialogue then starts anew."""
+        events = [*self._commands.rest(), *self._replies.rest()]
+        self._commands.mode = Mode.COMMAND
+        return events
+
+    # -- commands ----------------------------------------------------------------------------
+
+    def _read_commands(self) -> None:
+        self._commands.alone = not self._heard[self._asker.other]
+        for exchange in self._commands.read():
+            self._expect(exchange)
+        self._collect()
+
+    def _expect(self, exchange: Exchange) -> None:
+        command = exchange.command
+        if command is not None and command.verb == "LHLO":
+            self.lmtp = True
+        self._pending.append(exchange)
+        if len(self._pending) > MAX_UNANSWERED:
+            self._give_up(self._pending[0], "missing-reply")
+
+    # -- replies -----------------------------------------------------------------------------
+
+    def _read_replies(self) -> None:
+        while (found := self._replies.next()) is not None:
+            if isinstance(found, Gap):
+                self._lose_replies()
+            else:
+                self._pair(found)
+            self._read_commands()
+            if self.upgraded:
+                break
+
+    def _end_replies(self) -> None:
+        reply = self._replies.finish()
+        if reply is not None:
+            self._pair(reply)
+            self._read_commands()
+
+    def _pair(self, reply: Reply) -> None:
+        if not self._greeted and self._is_greeting(reply):
+            self._greeted = True
+            self._done.append(Exchange(None, [reply], list(reply.defects), greeting=True))
+            return
+        self._greeted = True
+        exchange = self._answered_by(reply)
+        if exchange is None:
+            self._add_unasked(reply)
+            return
+        message = self._commands.message
+        if exchange is message and self._commands.message_may_have_ended:
+            self._commands.end_message("end-of-data-unseen", "the server answered the message")
+        self._set_expected(exchange, reply)
+        exchange.replies.append(reply)
+        exchange.defects.extend(reply.defects)
+        self._follow(exchange, reply)
+        self._collect()
+
+    def _is_greeting(self, reply: Reply) -> bool:
+        if not self._midstream:
+            return reply.code is not None
+        return reply.code == 220 and not self._pending
+
+    def _answered_by(self, reply: Reply) -> Exchange | None:
+        waiting = [exchange for exchange in self._pending if not exchange.answered]
+        if not waiting:
+            return None
+        verbs = ONLY_ANSWERS.get(reply.code or 0)
+        if reply.code is None and len(waiting[0].replies) == 0 and self._replies_holed:
+            return None
+        if verbs and self._replies_holed and _verb(waiting[0]) not in verbs:
+            for index, exchange in enumerate(waiting):
+                if _verb(exchange) in verbs:
+                    for skipped in waiting[:index]:
+                        self._give_up(skipped, "reply-lost")
+                    return exchange
+        return waiting[0]
+
+    def _add_unasked(self, reply: Reply) -> None:
+        exchange = Exchange(None, [reply], list(reply.defects))
+        explained = self._commands.holed or not self._heard[self._asker]
+        if reply.code != CLOSING and not explained:
+            exchange.defects.append(Defect("unsolicited-reply", reply.span))
+        self._done.append(exchange)
+
+    def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
+        if exchange.replies or not exchange.last:
+            return
+        if reply.code == 353:
+            # PRDR: one reply for each recipient and one for the message.
+            exchange.expected = self._accepted_recipients + 2
+        elif self.lmtp:
+            exchange.expected = max(self._accepted_recipients, 1)
+
+    def _follow(self, exchange: Exchange, reply: Reply) -> None:
+        """What the reply means for the reading of what comes next."""
+        verb = _verb(exchange)
+        if verb in TURNING and self._commands.mode is Mode.WAIT:
+            if verb in ("TURN", "ATRN") and reply.accepted:
+                self._turn()
+                return
+            if verb in ("AUTH", "X-EXPS", "(auth)") and self.auths:
+                self._follow_auth(reply)
+            self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
+        if verb == "RCPT":
+            self._accepted_recipients += reply.accepted
+        elif exchange.last and exchange.answered:
+            self._accepted_recipients = 0
+        elif verb in ("MAIL", "RSET", "EHLO", "HELO", "LHLO") and reply.accepted:
+            self._accepted_recipients = 0
+
+    def _follow_auth(self, reply: Reply) -> None:
+        if reply.code == 334:
+            self.auths[-1].challenge(reply.lines[0])
+        elif reply.code is not None:
+            self.auths[-1].finish(reply.code)
+
+    def _turn(self) -> None:
+        """The sides swap their roles; the one that asked till now greets."""
+        self.turned = True
+        asker = self._asker
+        self._asker = asker.other
+        commands, replies = self._commands, self._replies
+        self._commands = CommandReader(self._asker, self._new_content, synced=True)
+        self._commands.auths = self.auths
+        self._replies = ReplyReader(asker)
+        self._greeted = False
+        for event in replies.rest():
+            self._commands.feed(event)
+        for event in commands.rest():
+            self._replies.feed(event)
+        self._read_commands()
+        self._read_replies()
+
+    # -- what is missing ---------------------------------------------------------------------
+
+    def _lose_replies(self) -> None:
+        """Replies are missing: a client that went on had them, but for its last flight."""
+        self._replies_holed = True
+        if not self._pending:
+            return
+        last = self._pending[-1].command
+        for exchange in tuple(self._pending):
+            command = exchange.command
+            if command is not None and last is not None and command.packet != last.packet:
+                self._give_up(exchange, "reply-lost")
+
+    def _give_up(self, exchange: Exchange, rule: str) -> None:
+        if exchange is self._commands.message:
+            self._commands.end_message("data-unfinished", "its end was not seen")
+        if (
+            not exchange.answered
+            and exchange.command is not None
+            and self._heard[self._asker.other]
+        ):
+            exchange.defects.append(Defect(rule, exchange.command.span))
+        exchange.expected = len(exchange.replies)
+        if _verb(exchange) in TURNING and self._commands.mode is Mode.WAIT:
+            self._commands.proceed(None, Mark(0, exchange.time, 0))
+        self._collect()
+
+    def _collect(self) -> None:
+        """Move what is complete to the finished ones, in order."""
+        pending = self._pending
+        while pending and pending[0].answered and pending[0] is not self._commands.message:
+            self._done.append(pending.popleft())
+
+    def _take_done(self) -> list[Exchange]:
+        done, self._done = self._done, []
+        return done
+
+
+def _verb(exchange: Exchange) -> str:
+    return exchange.command.verb if exchange.command is not None else ""

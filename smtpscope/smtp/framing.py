@@ -1,0 +1,221 @@
+"""From octets to lines and message data: the framing of SMTP, which keeps every odd octet.
+
+`Octets` holds what one direction has sent and nobody has taken yet, and cuts lines off it;
+`DataScanner` reads what follows DATA up to CRLF.CRLF and undoes dot-stuffing. Both work in linear
+time however the octets are chunked. RFC 5321 §2.3.8, §4.1.1.4, §4.5.2.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import NamedTuple
+
+from smtpscope.stream import Data, Defect, Direction, Mark, Span
+
+MAX_LINE = 65_536
+"""Octets of one line that are kept; far beyond RFC 5321 §4.5.3.1 and RFC 4954's 12,288."""
+
+MAX_ODD_ENDS = 16
+"""Odd ends of data that are told of one message."""
+
+
+class Line(NamedTuple):
+    """One line: `text` without its ending, `ending` CRLF or LF, and its place in the stream."""
+
+    text: bytes
+    ending: bytes
+    start: int
+    end: int
+
+
+class Octets:
+    """The octets of one direction that nobody has taken yet."""
+
+    __slots__ = ("_data", "_index", "_marks", "_searched", "base")
+
+    def __init__(self) -> None:
+        self._data: bytes | bytearray = b""
+        self._index = 0
+        self._searched = 0
+        self._marks: list[Mark] = []
+        self.base = 0
+
+    def __len__(self) -> int:
+        return len(self._data) - self._index
+
+    @property
+    def offset(self) -> int:
+        """The stream offset of the next octet."""
+        return self.base + self._index
+
+    def feed(self, data: Data) -> None:
+        if self._index == len(self._data):
+            self._data = data.data
+            self.base = data.offset
+            self._index = self._searched = 0
+            self._marks = list(data.marks)
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
+        if self._index > MAX_LINE:
+            del self._data[: self._index]
+            self.base += self._index
+            self._searched = max(self._searched - self._index, 0)
+            self._index = 0
+            self._marks = self._marks[self._mark_index(self.base) :]
+        self._data += data.data
+        self._marks.extend(data.marks)
+
+    def peek(self, count: int) -> bytes:
+        return bytes(self._data[self._index : self._index + count])
+
+    def take(self, count: int) -> bytes:
+        """The next `count` octets, or all there are."""
+        piece = bytes(self._data[self._index : self._index + count])
+        self._index += len(piece)
+        return piece
+
+    def line(self) -> Line | None:
+        """The next line, if its LF is there within `MAX_LINE` octets."""
+        index = self._index
+        newline = self._data.find(b"\n", max(index, self._searched), index + MAX_LINE)
+        if newline < 0:
+            self._searched = min(len(self._data), index + MAX_LINE)
+            return None
+        self._index = newline + 1
+        ending = b"\n"
+        if newline > index and self._data[newline - 1] == 0x0D:
+            newline -= 1
+            ending = b"\r\n"
+        return Line(
+            bytes(self._data[index:newline]), ending, self.base + index, self.base + self._index
+        )
+
+    @property
+    def overlong(self) -> bool:
+        """The next line has no LF within `MAX_LINE` octets."""
+        return self._searched - self._index >= MAX_LINE
+
+    def give_back(self, count: int) -> None:
+        """Undo the last `count` octets of `take`."""
+        self._index -= count
+
+    def skip_line(self) -> bool:
+        """Take octets up to and with the next LF; False where all are taken and none was there."""
+        newline = self._data.find(b"\n", self._index)
+        self._index = newline + 1 if newline >= 0 else len(self._data)
+        return newline >= 0
+
+    def mark(self, offset: int) -> Mark:
+        """The mark of the segment that brought the octet at stream offset `offset`."""
+        if len(self._marks) == 1:
+            return self._marks[0]
+        return self._marks[self._mark_index(offset)]
+
+    def rest(self, direction: Direction) -> Data | None:
+        """What is left, as the event that it came in; afterwards nothing is."""
+        offset = self.offset
+        octets = self.take(len(self))
+        if not octets:
+            return None
+        marks = self._marks[self._mark_index(offset) :]
+        first = Mark(offset, marks[0].time, marks[0].packet)
+        return Data(direction, offset, octets, (first, *marks[1:]))
+
+    def _mark_index(self, offset: int) -> int:
+        return max(bisect_right(self._marks, offset, key=_offset) - 1, 0)
+
+
+def _offset(mark: Mark) -> int:
+    return mark.offset
+
+
+_END = b"\r\n.\r\n"
+_ANY_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)")
+_ODD_TAIL = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)\Z")
+_CONTEXT = len(_END) - 1
+
+
+class DataScanner:
+    """Reads message data up to CRLF.CRLF and undoes the dot-stuffing (RFC 5321 §4.5.2).
+
+    The data begins at a line's start, so an empty message is just `.CRLF`. The last octets stay
+    held back while they may be the beginning of the end. Endings that only some servers take for
+    the end (LF.LF and its kin) are data, and told in `defects`.
+    """
+
+    __slots__ = ("_before", "_direction", "_held", "_noted", "_offset", "_skip", "defects")
+
+    def __init__(self, direction: Direction, offset: int) -> None:
+        self._direction = direction
+        # The CRLF that ended the DATA line serves as the one before the first line.
+        self._held = b"\r\n"
+        self._skip = len(self._held)
+        self._offset = offset - len(self._held)
+        self._before = b""
+        self._noted = 0
+        self.defects: list[Defect] = []
+
+    def feed(self, piece: bytes) -> tuple[bytes, int]:
+        """The message octets that are certain now, and how many of `piece` the data took.
+
+        The second number is -1 while the end was not found.
+        """
+        data = self._held + piece
+        end = data.find(_END)
+        if end >= 0:
+            used = end + len(_END)
+            self._note_odd_ends(data[:used])
+            taken = used - len(self._held)
+            self._held = b""
+            return self._release(data[: end + 2]), taken
+        self._note_odd_ends(data)
+        keep = min(len(data), _CONTEXT)
+        while keep and not _END.startswith(data[-keep:]):
+            keep -= 1
+        self._held = data[len(data) - keep :]
+        return self._release(data[: len(data) - keep]), -1
+
+    def gap(self, length: int) -> bytes:
+        """`length` octets are missing here: what was held back comes out, for it ends nothing."""
+        released = self._release(self._held)
+        self._held = self._before = b""
+        self._offset += length
+        return released
+
+    @property
+    def at_odd_end(self) -> bool:
+        """What was read so far ends in something that some servers take for the end of data."""
+        return _ODD_TAIL.search(self._before + self._held) is not None
+
+    def _release(self, raw: bytes) -> bytes:
+        self._offset += len(raw)
+        self._before = (self._before + raw)[-_CONTEXT:] if len(raw) < _CONTEXT else raw[-_CONTEXT:]
+        content = raw.replace(b"\r\n.", b"\r\n") if b"\r\n." in raw else raw
+        if self._skip and content:
+            skipped = min(self._skip, len(content))
+            self._skip -= skipped
+            content = content[skipped:]
+        return content
+
+    def _note_odd_ends(self, data: bytes) -> None:
+        data = self._before + data
+        if b"\n." not in data and b"\r." not in data:
+            return
+        start = self._offset - len(self._before)
+        position = 0
+        while match := _ANY_END.search(data, position):
+            # The line ending behind the dot may be the one before the next.
+            position = match.start() + 2
+            undecided = match.end() == len(data) and match.group().endswith(b"\r")
+            if match.group() == _END or undecided or start + match.end() <= self._noted:
+                continue
+            self._noted = start + match.end()
+            if len(self.defects) < MAX_ODD_ENDS:
+                span = Span(self._direction, max(start + match.start(), 0), start + match.end())
+                self.defects.append(Defect("odd-end-of-data", span, _spell(match.group())))
+
+
+def _spell(octets: bytes) -> str:
+    return octets.decode("ascii").replace("\r", "CR").replace("\n", "LF")

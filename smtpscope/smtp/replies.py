@@ -1,0 +1,168 @@
+"""The answering side of a dialogue: octets in, replies out, single and multi-line.
+
+A reply is read as RFC 5321 §4.2 and §4.2.1 have it: three digits, a dash on all lines but the
+last. Lines that do not fit stay in the reply as they are and are told as defects; runs of lines
+without any code become one reply whose code is None.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from smtpscope.smtp import grammar
+from smtpscope.smtp.framing import Line, Octets
+from smtpscope.smtp.values import Reply
+from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
+
+MAX_LINES = 1_000
+"""Lines of one reply that are kept together; EHLO and HELP stay far below."""
+
+
+class ReplyReader:
+    """Reads the replies of one direction."""
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction = direction
+        self._octets = Octets()
+        self._input: deque[Data | Gap] = deque()
+        self._code: int | None = None
+        self._lines: list[bytes] = []
+        self._defects: list[Defect] = []
+        self._start = 0
+        self._end = 0
+        self._mark = Mark(0, 0, 0)
+        self._mid_line = False
+        self._moved = False
+        self._after_gap = False
+        self._resumed: int | None = None
+
+    def feed(self, event: Data | Gap) -> None:
+        self._input.append(event)
+
+    def next(self) -> Reply | Gap | None:
+        """The next reply, or a gap that stands before it; None when more octets are needed."""
+        while True:
+            reply = self._read_line()
+            if reply is not None:
+                if reply.code is None or reply.code != self._resumed:
+                    self._resumed = None
+                    return reply
+                self._resumed = None
+            if self._moved:
+                continue
+            if not self._input:
+                return None
+            event = self._input[0]
+            if isinstance(event, Data):
+                self._octets.feed(event)
+            else:
+                self._cut()
+                if self._lines:
+                    # The rest of this reply may come behind the gap: it is no new one.
+                    cut = self._finish_reply()
+                    self._resumed = cut.code
+                    return cut
+                self._after_gap = True
+            self._input.popleft()
+            if isinstance(event, Gap):
+                return event
+
+    def finish(self) -> Reply | None:
+        """The stream is over: what was begun, as far as it came."""
+        self._cut()
+        return self._finish_reply() if self._lines else None
+
+    def rest(self) -> list[Data | Gap]:
+        """What was fed and not read."""
+        left = self._octets.rest(self._direction)
+        events = [*([left] if left else []), *self._input]
+        self._input.clear()
+        return events
+
+    def _read_line(self) -> Reply | None:
+        octets = self._octets
+        self._moved = False
+        if self._mid_line:
+            if not len(octets):
+                return None
+            self._mid_line = not octets.skip_line()
+            self._moved = True
+            return None
+        line = octets.line()
+        if line is None:
+            if octets.overlong:
+                self._mid_line = self._moved = True
+                self._note("reply-too-long", octets.offset, octets.offset + len(octets))
+            return None
+        self._moved = True
+        return self._add(line)
+
+    def _add(self, line: Line) -> Reply | None:
+        code, separator, text = grammar.parse_reply_line(line.text)
+        after_gap, self._after_gap = self._after_gap, False
+        if code is None:
+            # Behind a gap the first line is likely the end of one whose beginning is lost.
+            return None if after_gap else self._add_stray(line)
+        if self._lines and self._code is None:
+            # A run of lines that are no reply ends where one begins.
+            self._octets.give_back(line.end - line.start)
+            return self._finish_reply()
+        self._begin(code, line.start)
+        if code != self._code:
+            self._note("reply-codes-differ", line.start, line.end, str(code))
+        if line.ending != b"\r\n":
+            self._note("bare-lf", line.end - 1, line.end)
+        if separator == b"" and text:
+            self._note("reply-syntax", line.start, line.end, "no space or dash behind the code")
+        self._append(text, line.end)
+        if separator == b"-" and len(self._lines) < MAX_LINES:
+            return None
+        return self._finish_reply()
+
+    def _add_stray(self, line: Line) -> Reply | None:
+        if not self._lines or self._code is not None:
+            self._note("reply-syntax", line.start, line.end, "no reply code")
+        self._begin(None, line.start)
+        self._append(line.text, line.end)
+        return self._finish_reply() if len(self._lines) >= MAX_LINES else None
+
+    def _cut(self) -> None:
+        """The line that was begun will not be completed."""
+        octets = self._octets
+        start = octets.offset
+        piece = octets.take(len(octets))
+        if self._mid_line or not piece:
+            self._mid_line = False
+            return
+        code, _, text = grammar.parse_reply_line(piece)
+        self._begin(code, start)
+        self._append(piece if code is None else text, start + len(piece))
+        self._note("reply-unfinished", start, self._end)
+
+    def _begin(self, code: int | None, start: int) -> None:
+        if not self._lines:
+            self._code = code
+            self._start = start
+
+    def _append(self, text: bytes, end: int) -> None:
+        self._lines.append(text)
+        self._end = end
+        self._mark = self._octets.mark(end - 1)
+
+    def _finish_reply(self) -> Reply:
+        reply = Reply(
+            self._code,
+            tuple(self._lines),
+            grammar.parse_enhanced(self._lines[0]) if self._code is not None else None,
+            Span(self._direction, self._start, self._end),
+            self._mark.time,
+            self._mark.packet,
+            tuple(self._defects),
+        )
+        self._lines = []
+        self._defects = []
+        return reply
+
+    def _note(self, rule: str, start: int, end: int, detail: str = "") -> None:
+        if len(self._defects) < MAX_LINES:
+            self._defects.append(Defect(rule, Span(self._direction, start, end), detail))
