@@ -163,14 +163,13 @@ _SUPERSETS = {
 
 def decode_octets(octets: bytes, charset: str | None = None) -> str:
     """Text of `octets`: by `charset` if that is known and fits, else as UTF-8, else as Latin-1."""
-    codec = None
     if charset:
         codec = _CODECS.get(charset.strip(" \t'\"").lower().replace("-", "_"))
-    while codec is not None:
-        try:
-            return _without_surrogates(octets.decode(codec))
-        except (LookupError, ValueError):
-            codec = _SUPERSETS.get(codec)
+        while codec is not None:
+            try:
+                return _without_surrogates(octets.decode(codec))
+            except (LookupError, ValueError):
+                codec = _SUPERSETS.get(codec)
     try:
         return octets.decode()
     except UnicodeDecodeError:
@@ -331,7 +330,11 @@ def split_mailboxes(value: bytes) -> list[str]:
     A comma in quotes, a comment, an encoded word or a route does not divide; a group is one
     entry. Semicolons outside of a group divide as commas do. Empty entries are left out.
     """
-    return [decode_text(entry) for entry in _scan_addresses(unfold(value))[0]]
+    value = unfold(value)
+    if _ADDRESS_SPECIAL.search(value) is None:
+        entries = decode_octets(value).split(",")
+        return [stripped for entry in entries if (stripped := entry.strip())]
+    return [decode_text(entry) for entry in _scan_addresses(value)[0]]
 
 
 def addr_specs(value: bytes) -> list[str]:
@@ -342,13 +345,6 @@ def addr_specs(value: bytes) -> list[str]:
 def _scan_addresses(value: bytes) -> tuple[list[bytes], list[bytes]]:
     entries: list[bytes] = []
     specs: list[bytes] = []
-    if _ADDRESS_SPECIAL.search(value) is None:
-        for entry in value.split(b","):
-            entries.append(entry)
-            _, bracket, rest = entry.partition(b"<")
-            specs.append(_addr_spec(entry, rest.partition(b">")[0] if bracket else None))
-        return _filled(entries), _filled(specs)
-
     last_semicolon = value.rfind(b";")
     entry_start = bare_start = position = 0
     bare = b""
