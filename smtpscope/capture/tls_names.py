@@ -1,8 +1,8 @@
 """Names of TLS numbers: versions, alerts, cipher suites.
 
 Three tables from number to name, as IANA's registries "TLS Alerts" and "TLS Cipher Suites" have
-them; the versions are those of RFC 8446 §4.2.1 and its predecessors. Suites that no mail server
-was ever seen to choose (GOST, Kerberos, SRP) are left out.
+them; the versions are those of RFC 8446 §4.2.1 and its predecessors. Left out are the
+suites for GOST, Kerberos and SRP, and most of those for pre-shared keys.
 """
 
 from __future__ import annotations
