@@ -1,0 +1,467 @@
+"""Finds the SMTP connections in a capture: batches of segments become connections with events.
+
+In go `SegmentBatch`es in capture order, out come `Connection`s and their new `StreamEvent`s. A
+flow is SMTP by one of its ports or by what it says first (RFC 5321 §3.1, §4.1.1.1), also behind
+an HTTP CONNECT (RFC 9110 §9.3.6), a SOCKS handshake (RFC 1928 §3) or a PROXY protocol line.
+Traffic that is no SMTP is dismissed in whole columns.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Connection, Row
+from smtpscope.stream import Endpoint, StreamEvent
+
+if TYPE_CHECKING:
+    from smtpscope.capture.packets import SegmentBatch
+
+#: How many flows on other ports may be undecided at once; the oldest are dismissed.
+CANDIDATES = 16384
+#: What a flow may say before it is dismissed undecided: payload segments and octets.
+WATCHED_SEGMENTS = 16
+WATCHED_OCTETS = 8192
+#: How long an ended connection is remembered, so that a late retransmission opens no new one: the
+#: maximum segment lifetime (RFC 9293 §3.4.2), in ns.
+LINGER = 120_000_000_000
+#: Octets of a payload that the tests of its first line look at.
+OPENING = 512
+FTP = 21
+
+_GREETING = re.compile(rb"(?:220|554)[ -]")
+_SMTP_GREETING = re.compile(rb"(?:220|554)[ -][^\r\n]*(?:SMTP|LMTP)", re.IGNORECASE)
+_HELLO = re.compile(rb"(?:EHLO|HELO|LHLO)(?:[ \t\r\n]|\Z)", re.IGNORECASE)
+_LATER_HELLO = re.compile(rb"\n(?:EHLO|HELO|LHLO)[ \t\r\n]", re.IGNORECASE)
+_COMMAND = re.compile(
+    rb"(?:EHLO|HELO|LHLO)(?:[ \t\r\n]|\Z)|MAIL FROM:|RCPT TO:",
+    re.IGNORECASE,
+)
+_TUNNEL = re.compile(
+    rb"CONNECT \S+:\d+ |PROXY (?:TCP4|TCP6|UNKNOWN)[ \r]|\x04\x01.{6}",
+    re.DOTALL,
+)
+
+
+def _folded(words: bytes) -> NDArray[np.uint32]:
+    return np.frombuffer(words, ">u4").astype(np.uint32) | np.uint32(0x20202020)
+
+
+# First four octets, letters in lower case, of what may be SMTP: anywhere, and at a flow's start.
+_ANYWHERE = _folded(b"EHLOHELOLHLOMAILRCPT220 220-554 554-")
+_AT_START = _folded(b"CONNPROX")
+
+
+class _Candidate:
+    """A flow on another port, from its SYN until its first payloads tell what it is."""
+
+    __slots__ = (
+        "_client",
+        "_segments",
+        "_server",
+        "_tunnel",
+        "client_is_lower",
+        "key",
+        "octets",
+        "rows",
+    )
+
+    def __init__(self, key: int, syn: Row) -> None:
+        self.key = key
+        self.client_is_lower = syn[2] if not syn[5] & ACK else not syn[2]
+        self.rows: list[Row] = []
+        self.octets = bytearray()
+        self._segments = 0
+        self._client = b""
+        self._server = b""
+        self._tunnel = False
+
+    def take(self, buffer: Buffer, row: Row, ports: tuple[int, int]) -> bool | None:
+        """Whether the flow is SMTP; None where that is still open."""
+        _, _, forward, _, _, flags, start, length, _ = row
+        if flags & SYN and any(row[2:4] == known[2:4] for known in self.rows):
+            return None
+        payload = bytes(buffer[start : start + length])
+        if payload or flags & SYN:
+            self.rows.append((*row[:6], len(self.octets), length, row[8]))
+            self.octets += payload
+        if not payload:
+            return False if flags & (FIN | RST) else None
+        self._segments += 1
+        if forward == self.client_is_lower:
+            self._client += payload
+        else:
+            self._server += payload
+        verdict = self._verdict(payload, ports)
+        if verdict is None and (
+            flags & (FIN | RST)
+            or self._segments >= WATCHED_SEGMENTS
+            or len(self.octets) >= WATCHED_OCTETS
+        ):
+            return False
+        return verdict
+
+    def _verdict(self, payload: bytes, ports: tuple[int, int]) -> bool | None:
+        client, server = self._client, self._server
+        self._tunnel = self._tunnel or _begins_tunnel(client)
+        if _HELLO.match(client) or (_SMTP_GREETING.match(server) and FTP not in ports):
+            return True
+        if self._tunnel:
+            behind = _HELLO.match(payload) or _LATER_HELLO.search(client)
+            return True if behind or _SMTP_GREETING.search(server) else None
+        spoken = _may_become(
+            client, b"EHLO", b"HELO", b"LHLO", b"CONNECT ", b"PROXY ", b"\4", b"\5"
+        )
+        greeted = _GREETING.match(server) or _may_become(server, b"220 ", b"220-", b"554 ", b"554-")
+        return None if spoken and greeted else False
+
+
+class StreamAssembler:
+    """Every SMTP connection of a capture.
+
+    `ports` are the ports that are SMTP whatever is said on them. With more than `max_connections`
+    open, the one idle longest is closed with "end"; `evicted` counts these. Results don't depend
+    on how the capture is cut into batches, unless more than CANDIDATES flows on other ports are
+    undecided or more than `max_connections` have ended within LINGER: the oldest of both are
+    forgotten between batches.
+    """
+
+    def __init__(self, ports: frozenset[int], *, max_connections: int = 100_000) -> None:
+        self.evicted = 0
+        self._ports = ports
+        self._is_port = np.zeros(1 << 16, bool)
+        self._is_port[list(ports)] = True
+        self._max_connections = max_connections
+        self._connections: dict[bytes, Connection] = {}
+        self._open = 0
+        self._ended: deque[tuple[int, bytes, Connection]] = deque()
+        self._idle: deque[tuple[int, bytes, Connection]] = deque()
+        self._candidates: dict[bytes, _Candidate] = {}
+        self._elsewhere: dict[bytes, int] = {}
+        self._watched: NDArray[np.uint64] | None = None
+        self._touched: dict[Connection, None] = {}
+        self._fresh: list[tuple[int, Connection]] = []
+        self._count = 0
+
+    def feed(self, batch: SegmentBatch) -> list[tuple[Connection, list[StreamEvent]]]:
+        """Take the next batch; returns what it brought, by connection number."""
+        rows = len(batch.key)
+        if rows:
+            self._absorb(batch, 0, rows)
+            self._forget(int(batch.time[-1]))
+        return self._take()
+
+    def finish(self) -> list[tuple[Connection, list[StreamEvent]]]:
+        """The capture ends: closes what is open. Returns as `feed` does."""
+        for connection in self._connections.values():
+            if not connection.ended:
+                connection.finish()
+                self._touched[connection] = None
+        self._connections.clear()
+        self._elsewhere.clear()
+        self._candidates.clear()
+        self._ended.clear()
+        self._idle.clear()
+        self._watched = None
+        self._open = 0
+        return self._take()
+
+    def _take(self) -> list[tuple[Connection, list[StreamEvent]]]:
+        taken = [(connection, connection.take()) for connection in self._touched]
+        self._touched.clear()
+        taken.sort(key=lambda pair: pair[0].number)
+        return [pair for pair in taken if pair[1]]
+
+    def _absorb(self, batch: SegmentBatch, begin: int, end: int) -> None:
+        chosen = self._choose(batch, begin, end)
+        if not len(chosen):
+            return
+        order = chosen[np.argsort(batch.key[chosen], kind="stable")]
+        endpoints = batch.endpoints[order]
+        words = endpoints.view(np.uint32)
+        # Two flows may share a key: a group ends where the endpoints change, too.
+        is_first = np.ones(len(order), bool)
+        np.any(words[1:] != words[:-1], axis=1, out=is_first[1:])
+        firsts = np.flatnonzero(is_first)
+        if self._may_overflow(batch, order, endpoints[firsts]) and end - begin > 1:
+            # Which connection is idle longest depends on the packet: split until none needs to go.
+            middle = (begin + end) // 2
+            self._absorb(batch, begin, middle)
+            self._absorb(batch, middle, end)
+            return
+
+        buffer = batch.buffer
+        names = endpoints[firsts].tobytes()
+        keys = batch.key[order[firsts]].tolist()
+        rows: list[Row] = list(
+            zip(
+                batch.packet[order].tolist(),
+                batch.time[order].tolist(),
+                batch.forward[order].tolist(),
+                batch.seq[order].tolist(),
+                batch.ack[order].tolist(),
+                batch.flags[order].tolist(),
+                batch.start[order].tolist(),
+                batch.length[order].tolist(),
+                batch.missing[order].tolist(),
+                strict=True,
+            )
+        )
+        bounds = [*firsts.tolist(), len(rows)]
+        for group in np.argsort(order[firsts]).tolist():
+            name = names[36 * group : 36 * group + 36]
+            self._follow(name, keys[group], buffer, rows, bounds[group], bounds[group + 1])
+        self._fresh.sort(key=lambda pair: pair[0])
+        for _, connection in self._fresh:
+            self._count += 1
+            connection.number = self._count
+        self._fresh.clear()
+        while self._open > self._max_connections:
+            self._evict()
+
+    def _choose(self, batch: SegmentBatch, begin: int, end: int) -> NDArray[np.intp]:
+        """The rows that are SMTP, or may become it, or need a look by `_follow`."""
+        by_port = self._is_port[batch.sport[begin:end]] | self._is_port[batch.dport[begin:end]]
+        others = np.flatnonzero(~by_port) + begin
+        if not len(others):
+            return np.arange(begin, end)
+        key = batch.key[others]
+        if self._watched is None:
+            keys = [*self._elsewhere.values(), *(one.key for one in self._candidates.values())]
+            self._watched = np.unique(np.array(keys, np.uint64))
+        chosen = _member(key, self._watched)
+        flags = batch.flags[others]
+        speaking = (batch.length[others] > 0) & ~chosen
+        opening = (flags & SYN > 0) & ~chosen
+        first_words = np.zeros(len(others), np.uint32)
+        spoken = np.flatnonzero(speaking)
+        first_words[spoken] = _first_words(batch.buffer, batch.start[others[spoken]])
+        promising = speaking & np.isin(first_words, _ANYWHERE)
+        names = [key[promising]]
+        if opening.any():
+            decisive = speaking | (flags & (FIN | RST) > 0)
+            row = np.flatnonzero(
+                (opening | decisive) & ~chosen & _member(key, np.unique(key[opening]))
+            )
+            row = row[np.argsort(key[row], kind="stable")]
+            sorted_key = key[row]
+            changes = np.ones(len(row) + 1, bool)
+            changes[1:-1] = sorted_key[1:] != sorted_key[:-1]
+            part = np.cumsum(changes[:-1] | opening[row]) - 1
+            decided, index = np.unique(part[decisive[row]], return_index=True)
+            deciding = row[decisive[row]][index]
+            word = first_words[deciding]
+            first_octet = word >> 24
+            # Lower case turned the SOCKS versions 4 and 5 into $ and %.
+            start = np.isin(word, _AT_START) | (first_octet == 0x24) | (first_octet == 0x25)
+            start |= batch.length[others[deciding]] < 4
+            names.append(key[deciding[start & speaking[deciding]]])
+            undecided = np.ones(part[-1] + 1, bool)
+            undecided[decided] = False
+            names.append(sorted_key[changes[1:] & undecided[part]])
+        chosen |= _member(key, np.unique(np.concatenate(names)))
+        by_port[others[chosen] - begin] = True
+        return np.flatnonzero(by_port) + begin
+
+    def _may_overflow(
+        self, batch: SegmentBatch, order: NDArray[np.intp], endpoints: NDArray[np.uint8]
+    ) -> bool:
+        room = self._max_connections - self._open
+        if len(order) <= room:
+            return False
+        room -= int(np.count_nonzero(batch.flags[order] & SYN))
+        if room < 0 or len(endpoints) <= room:
+            return room < 0
+        names = endpoints.tobytes()
+        known = (self._connections.get(names[at : at + 36]) for at in range(0, len(names), 36))
+        return sum(one is None or one.ended for one in known) > room
+
+    def _follow(
+        self, name: bytes, key: int, buffer: Buffer, rows: list[Row], at: int, end: int
+    ) -> None:
+        """Take `rows[at:end]`, all of the flow between the endpoints `name`."""
+        ports = int.from_bytes(name[16:18]), int.from_bytes(name[34:36])
+        by_port = ports[0] in self._ports or ports[1] in self._ports
+        while at < end:
+            connection = self._connections.get(name)
+            if connection is not None:
+                if connection.ended:
+                    at = self._linger(connection, name, rows, at, end)
+                else:
+                    at = self._advance(connection, name, buffer, rows, at, end)
+                continue
+            row = rows[at]
+            if by_port:
+                if row[5] & SYN or row[7] or row[8]:
+                    self._open_connection(name, key, row, self._client_is_lower(row, ports, buffer))
+                    continue
+            elif name in self._candidates or row[5] & SYN:
+                self._watch(name, key, ports, buffer, row)
+            elif row[7] and _is_smtp(opening := bytes(buffer[row[6] : row[6] + OPENING][: row[7]])):
+                sender_is_client = not _GREETING.match(opening)
+                self._open_connection(name, key, row, row[2] == sender_is_client)
+                continue
+            at += 1
+
+    def _advance(
+        self,
+        connection: Connection,
+        name: bytes,
+        buffer: Buffer,
+        rows: list[Row],
+        at: int,
+        end: int,
+    ) -> int:
+        at = connection.feed(buffer, rows, at, end)
+        self._touched[connection] = None
+        if connection.ended:
+            self._open -= 1
+            self._ended.append((connection.last_time, name, connection))
+        elif at < end:
+            connection.finish()
+            self._close(name)
+        return at
+
+    def _linger(
+        self, connection: Connection, name: bytes, rows: list[Row], at: int, end: int
+    ) -> int:
+        """Skip what belongs to an ended connection; forget it where something new begins."""
+        for index in range(at, end):
+            _, time, forward, seq, _, flags, _, length, _ = rows[index]
+            late = time - connection.last_time > LINGER
+            if (flags & SYN and (late or not connection.is_syn(forward, seq))) or (length and late):
+                del self._connections[name]
+                self._unwatch(name)
+                return index
+        return end
+
+    def _watch(
+        self, name: bytes, key: int, ports: tuple[int, int], buffer: Buffer, row: Row
+    ) -> None:
+        candidate = self._candidates.get(name)
+        if candidate is None or (
+            row[5] & (SYN | ACK) == SYN and row[2:4] != candidate.rows[0][2:4]
+        ):
+            candidate = self._candidates[name] = _Candidate(key, row)
+            self._watched = None
+        verdict = candidate.take(buffer, row, ports)
+        if verdict is None:
+            return
+        del self._candidates[name]
+        self._watched = None
+        if verdict:
+            rows = candidate.rows
+            connection = self._open_connection(name, key, rows[0], candidate.client_is_lower)
+            self._fresh[-1] = row[0], connection
+            self._advance(connection, name, bytes(candidate.octets), rows, 0, len(rows))
+
+    def _open_connection(
+        self, name: bytes, key: int, row: Row, client_is_lower: bool
+    ) -> Connection:
+        lower, higher = _endpoint(name[:18]), _endpoint(name[18:])
+        connection = Connection(lower, higher, client_is_lower, row)
+        self._connections[name] = connection
+        self._open += 1
+        self._fresh.append((row[0], connection))
+        if lower.port not in self._ports and higher.port not in self._ports:
+            self._elsewhere[name] = key
+            self._watched = None
+        return connection
+
+    def _client_is_lower(self, row: Row, ports: tuple[int, int], buffer: Buffer) -> bool:
+        _, _, forward, _, _, flags, start, length, _ = row
+        if flags & SYN:
+            return forward if not flags & ACK else not forward
+        lower_known, higher_known = ports[0] in self._ports, ports[1] in self._ports
+        if lower_known != higher_known:
+            return higher_known
+        payload = bytes(buffer[start : start + OPENING][:length])
+        if _COMMAND.match(payload):
+            return forward
+        if _GREETING.match(payload):
+            return not forward
+        return ports[0] > ports[1] if ports[0] != ports[1] else forward
+
+    def _close(self, name: bytes) -> None:
+        self._open -= 1
+        del self._connections[name]
+        self._unwatch(name)
+
+    def _unwatch(self, name: bytes) -> None:
+        if self._elsewhere.pop(name, None) is not None:
+            self._watched = None
+
+    def _evict(self) -> None:
+        while True:
+            if not self._idle:
+                ages = [
+                    (connection.last_packet, name, connection)
+                    for name, connection in self._connections.items()
+                    if not connection.ended
+                ]
+                ages.sort(key=lambda age: age[0])
+                self._idle.extend(ages)
+            last_packet, name, connection = self._idle.popleft()
+            # What was heard since the queue was made is younger than all that is left in it.
+            if connection.last_packet == last_packet and not connection.ended:
+                break
+        connection.finish()
+        self._touched[connection] = None
+        self._close(name)
+        self.evicted += 1
+
+    def _forget(self, now: int) -> None:
+        ended = self._ended
+        while ended and (len(ended) > self._max_connections or now - ended[0][0] > LINGER):
+            _, name, connection = ended.popleft()
+            if self._connections.get(name) is connection:
+                del self._connections[name]
+                self._unwatch(name)
+        while len(self._candidates) > CANDIDATES:
+            del self._candidates[next(iter(self._candidates))]
+            self._watched = None
+
+
+def _member(values: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which `values` are `among` these, which are sorted."""
+    if not len(among):
+        return np.zeros(len(values), bool)
+    place = np.searchsorted(among, values)
+    place[place == len(among)] = 0
+    found: NDArray[np.bool_] = among[place] == values
+    return found
+
+
+def _first_words(buffer: Buffer, start: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """The first four octets of payloads as one number each, letters in lower case."""
+    octets = np.frombuffer(buffer, np.uint8)
+    words = np.zeros(len(start), np.uint32)
+    for place in range(4):
+        words <<= np.uint32(8)
+        words |= octets[np.minimum(start + place, len(octets) - 1)]
+    return words | np.uint32(0x20202020)
+
+
+def _is_smtp(payload: bytes) -> bool:
+    return bool(_COMMAND.match(payload) or _SMTP_GREETING.match(payload))
+
+
+def _begins_tunnel(client: bytes) -> bool:
+    socks5 = client[:1] == b"\x05" and len(client) > 2 and len(client) == 2 + client[1]
+    return socks5 or _TUNNEL.match(client) is not None
+
+
+def _may_become(text: bytes, *words: bytes) -> bool:
+    folded = text.upper()
+    return any(word.startswith(folded) for word in words)
+
+
+def _endpoint(octets: bytes) -> Endpoint:
+    if octets[:12] == bytes(10) + b"\xff\xff":
+        return Endpoint(socket.inet_ntoa(octets[12:16]), int.from_bytes(octets[16:]))
+    return Endpoint(socket.inet_ntop(socket.AF_INET6, octets[:16]), int.from_bytes(octets[16:]))

@@ -1,0 +1,490 @@
+"""Reassembly of one TCP connection: segments in capture order become the two byte streams.
+
+In go rows of a `SegmentBatch`, out come the events of `stream`: data without holes, every hole
+told with its size and reason, overlaps resolved (the octets seen first win, and a later segment
+that disagrees is noted). RFC 9293 §3.4 (sequence numbers), §3.8 (retransmission, keep-alives),
+§3.10.7 (what a segment may do); RFC 7413 (data on a SYN).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from mmap import mmap
+from typing import NamedTuple
+
+from smtpscope.stream import (
+    Closed,
+    Data,
+    Defect,
+    Direction,
+    Endpoint,
+    Gap,
+    Mark,
+    Noted,
+    Opened,
+    Span,
+    StreamEvent,
+)
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+MASK = 0xFFFFFFFF
+HALF = 1 << 31
+
+#: The most octets of one Data event.
+DATA_LIMIT = 1 << 20
+#: The most octets, and the most pieces of them, that wait in one direction for a hole to fill.
+WAITING_OCTETS = 1 << 20
+WAITING_PIECES = 4096
+#: How many octets already delivered are kept to compare retransmissions with.
+HISTORY = 1 << 14
+#: A segment farther than this from the expected sequence number is not of this connection: the
+#: largest window that TCP can have (RFC 7323 §2.3).
+REACH = 1 << 30
+#: How many payload segments wait to learn where a stream begins whose SYN was not captured.
+HELD = 3
+
+Buffer = bytes | bytearray | memoryview | mmap
+#: packet, time (ns), forward, seq, ack, flags, start and length of the payload, octets cut off
+Row = tuple[int, int, bool, int, int, int, int, int, int]
+
+
+def distance(a: int, b: int) -> int:
+    """How far the sequence number `b` lies behind `a`: -2**31 up to 2**31 - 1."""
+    return ((b - a + HALF) & MASK) - HALF
+
+
+class _Piece(NamedTuple):
+    """Stream octets `start` up to `end` that came early; `data` is None where snaplen cut them."""
+
+    start: int
+    end: int
+    data: bytes | None
+    time: int
+    packet: int
+
+
+class _Segment(NamedTuple):
+    seq: int
+    payload: bytes
+    missing: int
+    fin: bool
+    time: int
+    packet: int
+
+
+class _Fin(NamedTuple):
+    offset: int
+    time: int
+    packet: int
+
+
+class Log:
+    """The events of one connection, in the order in which packets brought them.
+
+    At most one receiver has octets that are not an event yet; every other event, and data of the
+    other direction, goes behind them.
+    """
+
+    __slots__ = ("current", "events")
+
+    def __init__(self) -> None:
+        self.events: list[StreamEvent] = []
+        self.current: Receiver | None = None
+
+    def add(self, event: StreamEvent) -> None:
+        self.flush()
+        self.events.append(event)
+
+    def flush(self) -> None:
+        if self.current is not None:
+            self.current.flush()
+            self.current = None
+
+
+class Receiver:
+    """One direction: puts its segments in order, as the peer's TCP would.
+
+    `expected` is the next sequence number, and `offset` that octet's place in the stream, which
+    doesn't wrap. A stream whose SYN was not captured begins at the peer's acknowledgment if one
+    was seen shortly before the first payload: the octets from there on had yet to come. Without
+    one the first payload is held until the peer is heard or HELD segments are there, and the
+    earliest of these begins the stream.
+
+    `steady` is true while nothing but the next octet in order is awaited: the caller may then
+    append a segment that begins at `expected` without asking `segment`.
+    """
+
+    __slots__ = (
+        "acked",
+        "closed",
+        "direction",
+        "expected",
+        "fin",
+        "held",
+        "isn",
+        "log",
+        "marks",
+        "offset",
+        "run",
+        "slices",
+        "steady",
+        "tail",
+        "waiting",
+        "waiting_octets",
+    )
+
+    def __init__(self, direction: Direction, log: Log) -> None:
+        self.direction = direction
+        self.log = log
+        self.isn: int | None = None
+        self.expected: int | None = None
+        self.offset = 0
+        self.acked: int | None = None
+        self.fin: _Fin | None = None
+        self.closed = False
+        self.steady = False
+        self.held: list[_Segment] = []
+        self.waiting: list[_Piece] = []
+        self.waiting_octets = 0
+        self.run = 0
+        self.slices: list[Buffer] = []
+        self.marks: list[Mark] = []
+        self.tail = b""
+
+    def begin(self, isn: int) -> None:
+        """The SYN came: the stream begins behind its sequence number `isn`."""
+        self.isn = isn
+        self._begin_at((isn + 1) & MASK)
+
+    def segment(
+        self, seq: int, payload: bytes, missing: int, fin: bool, time: int, packet: int
+    ) -> None:
+        """Any segment with payload or FIN. `missing`: octets of it that snaplen cut off."""
+        if self.closed:
+            return
+        if self.expected is None:
+            if len(payload) != 1 or self.acked != (seq + 1) & MASK:
+                self.held.append(_Segment(seq, payload, missing, fin, time, packet))
+            if self.acked is not None or len(self.held) >= HELD:
+                self._settle()
+            return
+        ahead = distance(self.expected, seq)
+        if abs(ahead) > REACH:
+            return
+        start = self.offset + ahead
+        end = start + len(payload)
+        cut = end + missing
+        if fin and self.fin is None and cut >= self.offset:
+            self._set_fin(_Fin(cut, time, packet))
+        if self.fin is not None:
+            cut = min(cut, self.fin.offset)
+            end = min(end, cut)
+        keepalive = len(payload) == 1 and end == (
+            self.waiting[-1].end if self.waiting else self.offset
+        )
+        if not keepalive:
+            if start < self.offset:
+                self._compare_delivered(start, payload, time, packet)
+            begin = max(start, self.offset)
+            if begin < end:
+                data = payload[begin - start : end - start]
+                self._insert(_Piece(begin, end, data, time, packet))
+            if max(begin, end) < cut:
+                self._insert(_Piece(max(begin, end), cut, None, time, packet))
+        self.advance(time, packet)
+
+    def advance(self, time: int, packet: int, *, ending: bool = False) -> None:
+        """Deliver what is in order, and give up the holes that nothing will fill any more.
+
+        To be called when `acked` has changed while not `steady`. `ending`: no more will come.
+        """
+        if self.held:
+            self._settle()
+        if self.expected is None or self.closed:
+            return
+        while True:
+            self._drain()
+            if self.waiting:
+                hole_end = self.waiting[0].start
+            elif self.fin is not None and self.fin.offset > self.offset:
+                hole_end = self.fin.offset
+            else:
+                break
+            if ending or self._acknowledged(hole_end):
+                reason = "lost"
+            elif self.waiting_octets > WAITING_OCTETS or len(self.waiting) > WAITING_PIECES:
+                reason = "bound"
+            else:
+                break
+            self._gap(hole_end - self.offset, time, packet, reason)
+        if self.fin is not None and self.fin.offset == self.offset:
+            self.log.add(Closed("fin", self.direction, self.fin.time, self.fin.packet))
+            self.closed = True
+            self.tail = b""
+        self.steady = not self.waiting and self.fin is None
+
+    def append(self, payload: Buffer, time: int, packet: int) -> None:
+        """Octets that begin at `offset`, in order."""
+        log = self.log
+        offset = self.offset
+        end = offset + len(payload)
+        if log.current is not self or end - self.run > DATA_LIMIT:
+            log.flush()
+            log.current = self
+            self.run = offset
+        self.slices.append(payload)
+        self.marks.append(Mark(offset, time, packet))
+        assert self.expected is not None
+        self.expected = (self.expected + len(payload)) & MASK
+        self.offset = end
+
+    def flush(self) -> None:
+        """Make one Data event of the octets appended since the last one."""
+        data = b"".join(self.slices)
+        self.log.events.append(Data(self.direction, self.run, data, tuple(self.marks)))
+        self.slices.clear()
+        self.marks.clear()
+        if len(data) < HISTORY:
+            data = self.tail + data
+        self.tail = data[-HISTORY:]
+
+    def _begin_at(self, seq: int) -> None:
+        self.expected = seq
+        self.steady = True
+        held, self.held = self.held, []
+        for early in held:
+            self.segment(*early)
+
+    def _settle(self) -> None:
+        if not self.held:
+            return
+        first = self.held[0].seq
+        lowest = (first + min(distance(first, early.seq) for early in self.held)) & MASK
+        origin = lowest
+        if self.acked is not None and 0 <= distance(self.acked, lowest) <= WAITING_OCTETS:
+            origin = self.acked
+        self._begin_at(origin)
+
+    def _set_fin(self, fin: _Fin) -> None:
+        self.fin = fin
+        kept = [piece for piece in self.waiting if piece.start < fin.offset]
+        if kept and kept[-1].end > fin.offset:
+            last = kept.pop()
+            data = last.data and last.data[: fin.offset - last.start]
+            kept.append(last._replace(end=fin.offset, data=data))
+        self.waiting = kept
+        self.waiting_octets = sum(len(piece.data or b"") for piece in kept)
+
+    def _acknowledged(self, offset: int) -> bool:
+        if self.acked is None or self.expected is None:
+            return False
+        return offset - self.offset <= distance(self.expected, self.acked) <= REACH
+
+    def _drain(self) -> None:
+        waiting = self.waiting
+        ready = 0
+        while ready < len(waiting) and waiting[ready].start == self.offset:
+            piece = waiting[ready]
+            ready += 1
+            if piece.data is None:
+                self._gap(piece.end - piece.start, piece.time, piece.packet, "snaplen")
+            else:
+                self.waiting_octets -= len(piece.data)
+                self.append(piece.data, piece.time, piece.packet)
+        del waiting[:ready]
+
+    def _gap(self, length: int, time: int, packet: int, reason: str) -> None:
+        self.log.add(Gap(self.direction, self.offset, length, time, packet, reason))
+        assert self.expected is not None
+        self.expected = (self.expected + length) & MASK
+        self.offset += length
+        self.tail = b""
+
+    def _insert(self, new: _Piece) -> None:
+        """Put the parts of `new` that are not there yet among the waiting pieces."""
+        waiting = self.waiting
+        start, end, data, time, packet = new
+        at = bisect_right(waiting, start, key=_end_of)
+        while start < end:
+            old = waiting[at] if at < len(waiting) else None
+            free = end if old is None else min(end, old.start)
+            if start < free:
+                part = data and data[start - new.start : free - new.start]
+                waiting.insert(at, _Piece(start, free, part, time, packet))
+                self.waiting_octets += len(part or b"")
+                at += 1
+                start = free
+            if old is not None and start < end:
+                shared = min(end, old.end)
+                if data is not None and old.data is not None:
+                    theirs = old.data[start - old.start : shared - old.start]
+                    ours = data[start - new.start : shared - new.start]
+                    self._compare(start, theirs, ours, time, packet)
+                start = shared
+                at += 1
+
+    def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
+        known = self.tail
+        if self.log.current is self:
+            known += b"".join(self.slices)
+        known = known[-HISTORY:]
+        first = self.offset - len(known)
+        begin = max(start, first)
+        end = min(start + len(payload), self.offset)
+        if begin < end:
+            ours = payload[begin - start : end - start]
+            self._compare(begin, known[begin - first : end - first], ours, time, packet)
+
+    def _compare(self, offset: int, old: bytes, new: bytes, time: int, packet: int) -> None:
+        """Note the octets from the first to the last one that differ."""
+        if old == new:
+            return
+        different = int.from_bytes(old, "little") ^ int.from_bytes(new, "little")
+        end = offset + (different.bit_length() + 7) // 8
+        start = offset + ((different & -different).bit_length() - 1) // 8
+        was = old[start - offset : end - offset][:32]
+        now = new[start - offset : end - offset][:32]
+        detail = f"{was!r} came first, {now!r} was sent later"
+        defect = Defect("overlap-disagrees", Span(self.direction, start, end), detail)
+        self.log.add(Noted(defect, time, packet))
+
+
+class Connection:
+    """The two streams between a client and a server, from a SYN, or midstream from a payload.
+
+    `number` counts the connections of a capture from 1 (0 until it is given); `midstream` is true
+    where the SYN was not captured. `ended` tells that no more event will come; `last_time` and
+    `last_packet` are those of the newest segment seen.
+    """
+
+    __slots__ = (
+        "_backward",
+        "_forward",
+        "_log",
+        "client",
+        "ended",
+        "last_packet",
+        "last_time",
+        "midstream",
+        "number",
+        "server",
+    )
+
+    def __init__(self, lower: Endpoint, higher: Endpoint, forward: bool, first: Row) -> None:
+        """`forward`: the lower endpoint is the client. `first`: the row that opens it, not fed."""
+        packet, time, _, _, _, flags, *_ = first
+        self.client, self.server = (lower, higher) if forward else (higher, lower)
+        self.number = 0
+        self.midstream = not flags & SYN
+        self.ended = False
+        self.last_packet = packet
+        self.last_time = time
+        self._log = Log()
+        client = Receiver(Direction.CLIENT, self._log)
+        server = Receiver(Direction.SERVER, self._log)
+        self._forward, self._backward = (client, server) if forward else (server, client)
+        self._log.add(Opened(time, self.client, self.server, not self.midstream, packet))
+
+    def feed(self, buffer: Buffer, rows: Sequence[Row], begin: int, end: int) -> int:
+        """Take `rows[begin:end]`, whose payloads lie in `buffer`.
+
+        Returns the index of the first row not taken: `end`, or the row behind the one that ended
+        the connection, or a SYN that opens another connection between the same endpoints.
+        """
+        up, down, log = self._forward, self._backward, self._log
+        row = None
+        taken = end
+        for index in range(begin, end):
+            row = rows[index]
+            packet, time, forward, seq, ack, flags, start, length, missing = row
+            if forward:
+                receiver, peer = up, down
+            else:
+                receiver, peer = down, up
+            if flags & SYN and not self._accepts_syn(receiver, peer, seq, ack, flags):
+                taken = index
+                row = rows[index - 1] if index > begin else None
+                break
+            if flags & ACK:
+                peer.acked = ack
+            if not peer.steady:
+                peer.advance(time, packet)
+            if flags & RST:
+                if receiver.expected is None or abs(distance(receiver.expected, seq)) <= REACH:
+                    self._end("rst", receiver.direction, time, packet)
+            elif length or missing or flags & FIN:
+                if flags & SYN:
+                    seq = (seq + 1) & MASK
+                if receiver.steady and seq == receiver.expected and not missing and not flags & FIN:
+                    receiver.append(buffer[start : start + length], time, packet)
+                    continue
+                payload = bytes(buffer[start : start + length])
+                receiver.segment(seq, payload, missing, bool(flags & FIN), time, packet)
+            else:
+                continue
+            if self.ended or (up.closed and down.closed):
+                self.ended = True
+                taken = index + 1
+                break
+        if row is not None:
+            self.last_packet, self.last_time = row[0], row[1]
+        log.flush()
+        return taken
+
+    def take(self) -> list[StreamEvent]:
+        """The events since the last call."""
+        self._log.flush()
+        events, self._log.events = self._log.events, []
+        return events
+
+    def finish(self) -> None:
+        """Nothing more will come: give out what waits, and close with "end" what is still open."""
+        if not self.ended:
+            client_closed = self._of(Direction.CLIENT).closed
+            direction = Direction.SERVER if client_closed else Direction.CLIENT
+            self._end("end", direction, self.last_time, self.last_packet)
+
+    def is_syn(self, forward: bool, seq: int) -> bool:
+        """Whether a SYN with this sequence number is the one that opened this connection."""
+        return (self._forward if forward else self._backward).isn == seq
+
+    def _of(self, direction: Direction) -> Receiver:
+        return self._forward if self._forward.direction is direction else self._backward
+
+    def _end(self, how: str, direction: Direction, time: int, packet: int) -> None:
+        client, server = self._of(Direction.CLIENT), self._of(Direction.SERVER)
+        client.advance(time, packet, ending=True)
+        server.advance(time, packet, ending=True)
+        if not (client.closed and server.closed):
+            self._log.add(Closed(how, direction, time, packet))
+        client.tail = server.tail = b""
+        self.ended = True
+
+    def _accepts_syn(
+        self, receiver: Receiver, peer: Receiver, seq: int, ack: int, flags: int
+    ) -> bool:
+        """Whether a SYN belongs to this connection; begins the receiver's stream if it does."""
+        first = (seq + 1) & MASK
+        if receiver.isn is None:
+            if receiver.expected is None:
+                if receiver.acked is not None and receiver.acked != first:
+                    return False
+                receiver.begin(seq)
+                return True
+            if (receiver.expected - receiver.offset) & MASK != first:
+                return False
+            receiver.isn = seq
+            return True
+        if receiver.isn == seq:
+            return True
+        # A SYN answered twice with different numbers (SYN cookies): the last answer is what counts.
+        again = flags & ACK and peer.isn is not None and ack == (peer.isn + 1) & MASK
+        if again and receiver.offset == 0 and not receiver.waiting:
+            receiver.begin(seq)
+            return True
+        return False
+
+
+def _end_of(piece: _Piece) -> int:
+    return piece.end
