@@ -1,0 +1,231 @@
+"""Where the octets of a capture come from: a file, a pipe or a stream, compressed or not.
+
+In: a path, "-" or a binary stream. Out: the uncompressed octets in blocks of a size that the
+caller chooses. A source that fails while it is read is a source that ends, and says why.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+import zlib
+from collections.abc import Callable
+from io import FileIO
+from typing import IO, cast
+
+from smtpscope.errors import NoCaptureError
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+_COMPRESSED_BLOCK = 128 << 10
+_PATIENCE = 0.05
+"""Seconds that a live pipe may take to fill a block once it has delivered something."""
+
+Read = Callable[[int], bytes]
+
+
+class Source:
+    """A readable stream that counts, decompresses and never raises once it is open.
+
+    `size` is the length of the underlying file, None where there is none; `consumed` how much of
+    it has been read; `problem` says in words why it ended before its time.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | IO[bytes]) -> None:
+        self.consumed = 0
+        self.size: int | None = None
+        self.problem: str | None = None
+        self._file: FileIO | None = None
+        if isinstance(source, str | os.PathLike):
+            self.name = os.fspath(source)
+            self._raw = self._open(self.name)
+        else:
+            self.name = str(getattr(source, "name", "stream"))
+            self._raw = getattr(source, "read1", None) or source.read
+        self._read: Read = self._counted
+        self._held = b""
+
+    def _open(self, name: str) -> Read:
+        where: str | int = name
+        if name == "-":
+            self.name, where = "standard input", 0
+        try:
+            # An open file belongs to this object, which closes it; descriptor 0 is not ours.
+            file = open(where, "rb", buffering=0, closefd=where != 0)  # noqa: SIM115
+        except FileNotFoundError:
+            raise NoCaptureError(f"{name}: no such file; check the path") from None
+        except IsADirectoryError:
+            raise NoCaptureError(f"{name} is a directory; name a capture file in it") from None
+        except PermissionError:
+            raise NoCaptureError(
+                f"{name}: permission to read is denied; change its mode or run as its owner"
+            ) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise NoCaptureError(f"{self.name} cannot be read ({reason}); check it") from None
+        self._file = file
+        if file.isatty():
+            file.close()
+            raise NoCaptureError(f"{self.name} is a terminal; pipe a capture into it")
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            self.size = status.st_size
+            return file.read
+        return _patient(file.fileno())
+
+    def close(self) -> None:
+        """Close the file, if it was opened here."""
+        if self._file is not None:
+            self._file.close()
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` octets; none at the end."""
+        if self._held:
+            octets, self._held = self._held[:size], self._held[size:]
+            return octets
+        return self._read(size)
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` octets, fewer only at the end; they will be read again."""
+        while len(self._held) < size and (octets := self._read(size - len(self._held))):
+            self._held += octets
+        return self._held[:size]
+
+    def decompress(self) -> None:
+        """Deliver the content from now on, if what comes next is a gzip or zstd stream."""
+        magic = self.peek(4)
+        if magic.startswith(GZIP):
+            self._read = _Gunzip(self, self._held).read
+        elif magic.startswith(ZSTD):
+            self._read = _Unzstd(self, self._held).read
+        else:
+            return
+        self._held = b""
+
+    def ended(self, problem: str) -> bytes:
+        """Say why there is nothing more, and deliver nothing."""
+        self.problem = self.problem or problem
+        return b""
+
+    def _counted(self, size: int) -> bytes:
+        try:
+            octets = bytes(self._raw(size))
+        except (OSError, ValueError) as error:
+            return self.ended(f"reading failed ({getattr(error, 'strerror', None) or error})")
+        self.consumed += len(octets)
+        return octets
+
+    def compressed(self) -> bytes:
+        """The next octets of the compressed file."""
+        return self._counted(_COMPRESSED_BLOCK)
+
+
+class _Gunzip:
+    """The content of a gzip file of one or more members, as far as it goes (RFC 1952 §2.2)."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        self._source = source
+        self._pending = head
+        self._member = zlib.decompressobj(wbits=31)
+        self._done = False
+
+    def read(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        room = size
+        while room and not self._done and (octets := self._some(room)):
+            parts.append(octets)
+            room -= len(octets)
+        return b"".join(parts)
+
+    def _some(self, room: int) -> bytes:
+        while True:
+            self._pending = self._pending or self._source.compressed()
+            if not self._pending:
+                self._done = True
+                return self._source.ended("the gzip stream is cut short")
+            try:
+                octets = self._member.decompress(self._pending, room)
+            except zlib.error:
+                self._done = True
+                return self._source.ended("the gzip stream is damaged")
+            self._pending = self._member.unconsumed_tail
+            if self._member.eof:
+                self._next_member()
+            if octets or self._done:
+                return octets
+
+    def _next_member(self) -> None:
+        rest = self._member.unused_data.lstrip(b"\0")
+        while len(rest) < 2 and (more := self._source.compressed()):
+            rest = (rest + more).lstrip(b"\0")
+        self._done = not rest.startswith(GZIP)
+        if rest and self._done:
+            self._source.ended("something else follows the gzip stream")
+        self._pending = rest
+        self._member = zlib.decompressobj(wbits=31)
+
+
+class _Unzstd:
+    """The content of a zstd file of one or more frames, as far as it goes (RFC 8878)."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        import zstandard
+
+        self._source = source
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(
+            cast(IO[bytes], _Compressed(source, head)),
+            read_size=_COMPRESSED_BLOCK,
+            read_across_frames=True,
+        )
+
+    def read(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        room = size
+        try:
+            while room and (octets := self._reader.read(min(room, _COMPRESSED_BLOCK))):
+                parts.append(octets)
+                room -= len(octets)
+        except self._error:
+            self._source.ended("the zstd stream is damaged")
+        return b"".join(parts)
+
+
+class _Compressed:
+    """What zstandard reads from: the octets already looked at, then the source."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        self._source = source
+        self._head = head
+
+    def read(self, size: int) -> bytes:
+        octets, self._head = self._head, b""
+        return octets or self._source.compressed()
+
+
+def _patient(descriptor: int) -> Read:
+    """Read a live pipe: block for the first octets, then take what follows closely.
+
+    A writer in full flow gives large blocks this way, and a slow one is not waited for.
+    """
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+
+    def read(size: int) -> bytes:
+        octets = os.read(descriptor, size)
+        parts = [octets]
+        room = size - len(octets)
+        until = time.monotonic() + _PATIENCE
+        while octets and room and (left := until - time.monotonic()) > 0:
+            if not poll.poll(left * 1000):
+                break
+            octets = os.read(descriptor, room)
+            parts.append(octets)
+            room -= len(octets)
+        return b"".join(parts)
+
+    return read
