@@ -7,6 +7,7 @@ A capture that is cut short or damaged gives everything that can be read, and te
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -269,9 +270,12 @@ class PcapWalker:
 def _instead(source: Source) -> str:
     """What a file is that is no capture, and what to do."""
     head = source.peek(512)
-    if not head:
-        what = "is empty" if not source.problem else f"cannot be read: {source.problem}"
-    elif b"\0" not in head and not any(octet < 9 for octet in head):
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    if not source.consumed:
+        what = "is empty"
+    elif not head:
+        what = f"cannot be read ({source.problem or 'the content is cut off'})"
+    elif text and "\ufffd" not in text and all(c.isprintable() or c.isspace() for c in text):
         what = "is text, not a capture"
     else:
         what = "is no pcap or pcapng capture"

@@ -283,6 +283,8 @@ class PcapngWalker:
         first: int,
     ) -> Records:
         at = np.array(positions, dtype=np.int64)
+        if not positions:
+            return Records(used, at, at, at, at, at.astype(np.int32))
         spans = np.diff([run.start for run in runs], append=len(at))
         base, known, snaplen, big = (
             np.repeat([run[column] for run in runs], spans) for column in range(1, 5)
