@@ -9,15 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from smtpscope.headers import (
-    Header,
-    addr_specs,
-    decode_text,
-    first_value,
-    read_headers,
-    split_mailboxes,
-)
-from smtpscope.mime import Attachment, Part, read_structure
+from smtpscope.message.addresses import addr_specs, split_mailboxes
+from smtpscope.message.headers import Header, first_value, read_headers
+from smtpscope.message.mime import Attachment, Part, read_structure
+from smtpscope.message.text import decode_text
 
 KEEP = 32 * 1024 * 1024
 """Octets of a message that are kept until it is complete; its summary is made from these."""

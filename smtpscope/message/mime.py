@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
-from smtpscope.headers import (
+from smtpscope.message.headers import (
     HeaderSection,
     Parameter,
-    decode_base64,
     first_value,
     parse_parameters,
     read_headers,
 )
+from smtpscope.message.text import decode_base64
 
 MAX_DEPTH = 64
 """Parts within parts; a multipart below that is not taken apart."""
@@ -103,7 +103,7 @@ def read_structure(content: bytes, section: HeaderSection) -> Structure:
         else:
             leaves += 1
         _measure(part, content, attachments)
-    return Structure(root, attachments, leaves, tree.cut or section.cut)
+    return Structure(root, attachments, leaves, tree.cut)
 
 
 def _measure(part: Part, content: bytes, attachments: list[Attachment]) -> None:
@@ -183,6 +183,7 @@ class _Tree:
                 self.open_parts[-1].children.append(part)
             self.open_parts.append(part)
             self.count += 1
+            self.cut |= section.cut
             depth = len(self.open_parts)
             embeds = part.content_type in _EMBEDDED and part.encoding not in _ENCODED
             if not embeds and not boundary:
@@ -236,7 +237,7 @@ def _read_part(section: HeaderSection, start: int, default_type: str) -> tuple[P
     part = Part(
         content_type,
         charset.text if charset is not None else None,
-        filename.text if filename is not None else None,
+        (filename.text or None) if filename is not None else None,
         disposition,
         encoding,
         start,
