@@ -49,7 +49,8 @@ class TlsInfo:
     hello; a number without a name stands as hexadecimal ("0xC0FF"). `sni`, `alpn` (chosen, visible
     up to TLS 1.2) and `alpn_offered` (the first `MAX_PROTOCOLS`) quote the wire: hostile until
     `display` has mapped them. `alerts` are the first `MAX_ALERTS`. `established`: both sides
-    changed to encryption and neither gave up at once.
+    changed to encryption and neither gave up at once. `records` counts the records begun, `octets`
+    all that was fed, headers included.
     """
 
     version: str | None = None
