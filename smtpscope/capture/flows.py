@@ -183,11 +183,7 @@ class StreamAssembler:
             return
         order = chosen[np.argsort(batch.key[chosen], kind="stable")]
         endpoints = batch.endpoints[order]
-        words = endpoints.view(np.uint32)
-        # Two flows may share a key: a group ends where the endpoints change, too.
-        is_first = np.ones(len(order), bool)
-        np.any(words[1:] != words[:-1], axis=1, out=is_first[1:])
-        firsts = np.flatnonzero(is_first)
+        firsts = np.flatnonzero(_changes(endpoints))
         if self._may_overflow(batch, order, endpoints[firsts]) and end - begin > 1:
             # Which connection is idle longest depends on the packet: split until none needs to go.
             middle = (begin + end) // 2
@@ -249,9 +245,7 @@ class StreamAssembler:
                 (opening | decisive) & ~chosen & _member(key, np.unique(key[opening]))
             )
             row = row[np.argsort(key[row], kind="stable")]
-            sorted_key = key[row]
-            changes = np.ones(len(row) + 1, bool)
-            changes[1:-1] = sorted_key[1:] != sorted_key[:-1]
+            changes = np.append(_changes(batch.endpoints[others[row]]), True)
             part = np.cumsum(changes[:-1] | opening[row]) - 1
             decided, index = np.unique(part[decisive[row]], return_index=True)
             deciding = row[decisive[row]][index]
@@ -263,7 +257,7 @@ class StreamAssembler:
             names.append(key[deciding[start & speaking[deciding]]])
             undecided = np.ones(part[-1] + 1, bool)
             undecided[decided] = False
-            names.append(sorted_key[changes[1:] & undecided[part]])
+            names.append(key[row[changes[1:] & undecided[part]]])
         chosen |= _member(key, np.unique(np.concatenate(names)))
         by_port[others[chosen] - begin] = True
         return np.flatnonzero(by_port) + begin
@@ -435,6 +429,14 @@ def _member(values: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np
     place[place == len(among)] = 0
     found: NDArray[np.bool_] = among[place] == values
     return found
+
+
+def _changes(endpoints: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a flow begins in rows sorted by key: flows that share a key are still told apart."""
+    words = endpoints.view(np.uint32)
+    changes = np.ones(len(words), bool)
+    np.any(words[1:] != words[:-1], axis=1, out=changes[1:])
+    return changes
 
 
 def _first_words(buffer: Buffer, start: NDArray[np.int64]) -> NDArray[np.uint32]:
