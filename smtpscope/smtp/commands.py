@@ -24,6 +24,7 @@ MAX_WAITING = 1 << 20
 """Octets that wait for one reply; beyond, that reply counts as lost and positive."""
 
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
+AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
 
 
@@ -88,6 +89,7 @@ class CommandReader:
         self._mid_line = False
         self._stretch: Command | None = None
         self._turning = ""
+        self._auth_over = False
         self._content: ContentSink | None = None
         self._scanner: DataScanner | None = None
         self._message_holed = False
@@ -127,6 +129,7 @@ class CommandReader:
         """The reply that was waited for has come with this code, at this time."""
         mode = TURNING[self._turning].get(code or 0, Mode.COMMAND)
         self.mode = mode
+        self._auth_over = mode is Mode.COMMAND and self._turning in AUTHENTICATING
         if mode is Mode.DATA:
             self._begin_data(mark)
 
@@ -191,6 +194,12 @@ class CommandReader:
                 return True
             return False
         verb, argument = grammar.split_command(line.text)
+        if self._auth_over:
+            # A client that did not wait may have sent its secrets to an exchange that was refused.
+            if verb not in reference.VERBS:
+                self._add_auth_line(line)
+                return True
+            self._auth_over = False
         if not self._synced:
             if line.text == b".":
                 verb, argument = ".", b""
@@ -216,7 +225,7 @@ class CommandReader:
         elif verb == "BDAT":
             self._begin_chunk(exchange, where)
         elif verb in AUTH_VERBS:
-            self._begin_auth(command)
+            self._begin_auth(exchange, where)
         elif verb == "RSET":
             self._content = None
         elif verb == "XEXCH50":
@@ -252,13 +261,14 @@ class CommandReader:
 
     # -- AUTH --------------------------------------------------------------------------------
 
-    def _begin_auth(self, command: Command) -> None:
-        mechanism, _, initial = command.argument.partition(b" ")
-        initial = initial.strip(b" ")
-        auth = AuthExchange(mechanism.decode("latin-1").upper(), initial or None)
+    def _begin_auth(self, exchange: Exchange, where: Span) -> None:
+        command = exchange.command
+        assert command is not None
+        auth = AuthExchange.from_argument(command.argument, where)
         self.auths.append(auth)
-        if initial:
-            command.redacted = mechanism + b" " + auth.redacted[-1].encode()
+        command.redacted = auth.redacted_argument().encode()
+        exchange.defects.extend(auth.defects)
+        exchange.auth = auth
 
     def _read_auth(self) -> bool:
         line = self._octets.line()
@@ -279,10 +289,13 @@ class CommandReader:
 
     def _add_auth_line(self, line: Line) -> None:
         auth = self.auths[-1]
-        auth.response(line.text)
+        known = len(auth.defects)
+        where = Span(self._direction, line.start, line.start + len(line.text))
+        auth.response(line.text, where)
         command = self._command("(auth)", line.text, line)
         command.redacted = auth.redacted[-1].encode()
-        self._found.append(Exchange(command, [], self._line_defects(line)))
+        defects = [*self._line_defects(line), *auth.defects[known:]]
+        self._found.append(Exchange(command, [], defects, auth=auth))
 
     # -- waiting -----------------------------------------------------------------------------
 

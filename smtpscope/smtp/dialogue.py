@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from smtpscope.smtp.commands import TURNING, CommandReader, Mode
+from smtpscope.smtp.commands import AUTHENTICATING, TURNING, CommandReader, Mode
 from smtpscope.smtp.replies import ReplyReader
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import ContentSink, Exchange, Reply
@@ -22,11 +22,14 @@ MAX_UNANSWERED = 10_000
 
 ONLY_ANSWERS: dict[int, frozenset[str]] = {
     221: frozenset({"QUIT"}),
-    235: frozenset({"AUTH", "X-EXPS", "(auth)"}),
-    334: frozenset({"AUTH", "X-EXPS", "(auth)"}),
+    235: AUTHENTICATING,
+    334: AUTHENTICATING,
     354: frozenset({"DATA", "XEXCH50"}),
 }
 """Codes that show which command they answer, used where replies may be missing."""
+
+ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
+"""Accepted, these leave no recipient behind."""
 
 CLOSING = 421
 """The code that may come at any time (RFC 5321 §3.8, §4.2.3)."""
@@ -87,9 +90,10 @@ class Dialogue:
         """The exchanges that still wait for a reply, oldest first."""
         return tuple(self._pending)
 
-    def heard(self, direction: Direction) -> bool:
-        """Something of `direction` was captured."""
-        return self._heard[direction]
+    @property
+    def one_sided(self) -> bool:
+        """Something of one side was captured and nothing of the other."""
+        return self._heard[Direction.CLIENT] is not self._heard[Direction.SERVER]
 
     @property
     def upgraded(self) -> bool:
@@ -160,19 +164,20 @@ class Dialogue:
         return reply.code == 220 and not self._pending
 
     def _answered_by(self, reply: Reply) -> Exchange | None:
-        waiting = [exchange for exchange in self._pending if not exchange.answered]
-        if not waiting:
+        first = next((exchange for exchange in self._pending if not exchange.answered), None)
+        if first is None or not self._replies_holed:
+            return first
+        if reply.code is None:
             return None
-        verbs = ONLY_ANSWERS.get(reply.code or 0)
-        if reply.code is None and len(waiting[0].replies) == 0 and self._replies_holed:
-            return None
-        if verbs and self._replies_holed and _verb(waiting[0]) not in verbs:
-            for index, exchange in enumerate(waiting):
-                if _verb(exchange) in verbs:
-                    for skipped in waiting[:index]:
+        verbs = ONLY_ANSWERS.get(reply.code)
+        if verbs and _verb(first) not in verbs:
+            for exchange in tuple(self._pending):
+                if not exchange.answered and _verb(exchange) in verbs:
+                    for skipped in tuple(self._pending):
+                        if skipped is exchange:
+                            return exchange
                         self._give_up(skipped, "reply-lost")
-                    return exchange
-        return waiting[0]
+        return first
 
     def _add_unasked(self, reply: Reply) -> None:
         exchange = Exchange(None, [reply], list(reply.defects))
@@ -197,14 +202,12 @@ class Dialogue:
             if verb in ("TURN", "ATRN") and reply.accepted:
                 self._turn()
                 return
-            if verb in ("AUTH", "X-EXPS", "(auth)") and self.auths:
+            if verb in AUTHENTICATING:
                 self._follow_auth(reply)
             self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
         if verb == "RCPT":
             self._accepted_recipients += reply.accepted
-        elif exchange.last and exchange.answered:
-            self._accepted_recipients = 0
-        elif verb in ("MAIL", "RSET", "EHLO", "HELO", "LHLO") and reply.accepted:
+        elif (exchange.last and exchange.answered) or (verb in ENVELOPE_ENDS and reply.accepted):
             self._accepted_recipients = 0
 
     def _follow_auth(self, reply: Reply) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.stream import Defect, Span
 
 
@@ -117,7 +118,8 @@ class Exchange:
 
     `expected` is the number of replies that complete it. `path` is the argument of MAIL and RCPT
     taken apart; `content` is where the message of a "." or BDAT went, and `last` says that it
-    ended the message. `greeting` marks the server's first reply.
+    ended the message. `greeting` marks the server's first reply; `auth` is the AUTH
+    exchange to which it belongs.
     """
 
     command: Command | None
@@ -128,6 +130,7 @@ class Exchange:
     content: ContentSink | None = None
     last: bool = False
     greeting: bool = False
+    auth: AuthExchange | None = None
 
     @property
     def answered(self) -> bool:

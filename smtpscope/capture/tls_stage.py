@@ -1,0 +1,112 @@
+"""Between TCP and SMTP: passes plain text on and keeps TLS back, which it observes.
+
+At a connection's beginning, and again after `expect` said that STARTTLS was accepted, the octets
+themselves tell what they are (RFC 8446 §5.1). Plain text where TLS must begin is passed on and
+told (RFC 3207 §4; CVE-2011-0411).
+"""
+
+from __future__ import annotations
+
+from smtpscope.capture.tls import TlsObserver, looks_like_tls
+from smtpscope.capture.tunnel import cut
+from smtpscope.stream import (
+    Closed,
+    Data,
+    Defect,
+    Direction,
+    Gap,
+    Noted,
+    Opened,
+    Span,
+    StreamEvent,
+)
+
+_HANDSHAKE = b"\x16\x03"
+
+
+class TlsStage:
+    """One connection's TLS. `mode` is "implicit" or "starttls" once TLS was seen to begin."""
+
+    def __init__(self) -> None:
+        self.observer: TlsObserver | None = None
+        self.mode: str | None = None
+        self._expected: str | None = "implicit"
+        self._held: list[StreamEvent] = []
+        self._plain: set[Direction] = set()
+
+    def expect(self) -> None:
+        """STARTTLS was accepted: TLS begins with what is fed next."""
+        self._expected = "starttls"
+        self._plain.clear()
+
+    def feed(self, event: StreamEvent) -> list[StreamEvent]:
+        """The events that belong to the plain dialogue, in order."""
+        if self.observer is not None:
+            return self._observe(self.observer, event)
+        if self._expected is None or isinstance(event, Opened | Noted):
+            return [event]
+        if isinstance(event, Gap) and self._expected == "starttls" and not self._held:
+            return self._begin([event])
+        self._held.append(event)
+        return self._decide(final=not isinstance(event, Data))
+
+    def _decide(self, *, final: bool) -> list[StreamEvent]:
+        passed: list[StreamEvent] = []
+        while self._held and self._expected is not None:
+            event = self._held[0]
+            if isinstance(event, Data):
+                verdict = looks_like_tls(self._first_octets(event.direction))
+                if verdict is None and not final:
+                    return passed
+                if verdict:
+                    held, self._held = self._held, []
+                    return passed + self._begin(held)
+                self._held[0:1] = self._plain_part(event, passed)
+            else:
+                passed.append(self._held.pop(0))
+        passed += self._held
+        self._held = []
+        return passed
+
+    def _first_octets(self, direction: Direction) -> bytes:
+        octets = b""
+        for event in self._held:
+            if isinstance(event, Data) and event.direction is direction and len(octets) < 16:
+                octets += event.data[:16]
+        return octets
+
+    def _plain_part(self, data: Data, passed: list[StreamEvent]) -> list[StreamEvent]:
+        """Pass the plain text in `data` on; what is left of it is to be looked at again."""
+        if self._expected == "implicit":
+            self._expected = None
+            passed.append(data)
+            return []
+        start = data.data.find(_HANDSHAKE)
+        plain = data if start < 0 else data._replace(data=data.data[:start])
+        end = data.offset + len(plain.data)
+        if data.direction not in self._plain:
+            defect = Defect("plaintext-behind-starttls", Span(data.direction, data.offset, end))
+            passed.append(Noted(defect, data.time, data.marks[0].packet))
+        passed.append(plain)
+        if start >= 0:
+            return [cut(data, end)]
+        self._plain.add(data.direction)
+        if len(self._plain) == len(Direction):
+            # Both sides go on in plain text: there is no TLS here.
+            self._expected = None
+        return []
+
+    def _begin(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        self.observer = TlsObserver()
+        self.mode = self._expected
+        return [passed for event in events for passed in self._observe(self.observer, event)]
+
+    @staticmethod
+    def _observe(observer: TlsObserver, event: StreamEvent) -> list[StreamEvent]:
+        if isinstance(event, Data):
+            observer.feed(event.direction, event.data)
+            return []
+        if isinstance(event, Gap):
+            observer.gap(event.direction, event.length)
+            return []
+        return [event] if isinstance(event, Closed) else []

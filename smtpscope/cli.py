@@ -1,0 +1,191 @@
+"""The command line. Each command imports what it needs when it runs, so that --help is quick.
+
+Data goes to standard output, diagnostics and the progress bar to standard error. Exit status:
+0 ok, 1 runtime error, 2 usage, 5 input that is no capture, 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from smtpscope import __version__
+from smtpscope.errors import SmtpscopeError, UsageError
+
+if TYPE_CHECKING:
+    from smtpscope.session import Session
+
+INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """The commands; where the first word is none of them, it is a file to read."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args = ["read", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SMTPSCOPE"},
+    epilog="`smtpscope FILE…` is the same as `smtpscope read FILE…`.",
+)
+@click.version_option(__version__, message="smtpscope %(version)s")
+def cli() -> None:
+    """See what mail clients and servers really said to each other."""
+
+
+def _review_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--no-tui", is_flag=True, help="Print, even on a terminal. (What a pipe gets anyway.)"
+        ),
+        click.option(
+            "--reveal-secrets", is_flag=True, help="Show passwords and tokens of AUTH exchanges."
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["text", "jsonl"]),
+            default="text",
+            show_default=True,
+            help="Annotated text, or one JSON object a session and line.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@_review_options
+@click.option(
+    "--port",
+    "ports",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    help="Take this TCP port for SMTP, too. Repeatable.",
+)
+def read(
+    files: tuple[str, ...], form: str, reveal_secrets: bool, no_tui: bool, ports: tuple[int, ...]
+) -> None:
+    """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
+
+    SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
+    """
+    _review(files, form, reveal_secrets, ports)
+
+
+@cli.command()
+@_review_options
+def demo(form: str, reveal_secrets: bool, no_tui: bool) -> None:
+    """Review the captures that come with smtpscope."""
+    _review([str(path) for path in bundled_captures()], form, reveal_secrets, ())
+
+
+@cli.command()
+@click.argument("words", metavar="WORD…", nargs=-1, required=True)
+def explain(words: tuple[str, ...]) -> None:
+    """Look up a command, reply code, enhanced code, keyword, parameter, mechanism or limit.
+
+    \b
+    smtpscope explain 550            a reply code
+    smtpscope explain 250 RCPT       a reply code as the answer to a command
+    smtpscope explain 5.7.1          an enhanced status code
+    smtpscope explain SIZE           a keyword
+    """
+    from smtpscope import reference
+
+    entries = reference.explain(words)
+    if not entries:
+        nearest = reference.nearest(" ".join(words))
+        hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
+        raise UsageError(f"nothing is known about {_quoted(' '.join(words))}.{hint}")
+    click.echo(reference.render(entries, width=_width()), nl=False)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of `--format jsonl`."""
+    import json
+
+    from smtpscope.export import jsonl
+
+    click.echo(json.dumps(jsonl.schema(), indent=2))
+
+
+def bundled_captures() -> list[Path]:
+    """The captures of the package, or of the checkout that it runs from."""
+    package = Path(__file__).parent
+    for folder in (package / "captures", package.parent / "captures"):
+        found = sorted(path for path in folder.glob("*.pcap*") if path.is_file())
+        if found:
+            return found
+    raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
+
+
+def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int]) -> None:
+    from smtpscope.decode import SMTP_PORTS, read_sessions
+    from smtpscope.export import jsonl, text
+    from smtpscope.progress import Progress
+
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    width = _width()
+    out = sys.stdout
+    for file in files:
+        with Progress(sys.stderr) as progress:
+            sessions: Iterable[Session] = read_sessions(
+                file, ports=SMTP_PORTS.union(ports), on_progress=progress.update
+            )
+            for session in sessions:
+                progress.clear()
+                if form == "jsonl":
+                    out.write(jsonl.dumps(session, reveal=reveal))
+                    out.write("\n")
+                else:
+                    for line in text.lines(session, width=width, colour=colour, reveal=reveal):
+                        out.write(line)
+                        out.write("\n")
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((110, 40)).columns if sys.stdout.isatty() else 110
+
+
+def _quoted(words: str) -> str:
+    from smtpscope.display import text
+
+    return f"“{text(words, 60)}”"
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with these arguments; the exit status."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # A terminal that is not UTF-8 gets what it can show, and no traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        cli.main(arguments, prog_name="smtpscope", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except SmtpscopeError as error:
+        click.echo(f"smtpscope: {error}", err=True)
+        return error.exit_status
+    except OSError as error:
+        click.echo(f"smtpscope: {error.strerror or error}", err=True)
+        return 1
+    return 0

@@ -1,0 +1,194 @@
+"""From a capture to sessions: wires the stages, packets → TCP → tunnel → TLS → SMTP.
+
+`read_sessions` reads a capture file and yields its sessions; `SessionDecoder` is the part behind
+TCP, for one connection. Nothing here raises on what the packets hold; `NoCaptureError` comes where
+the input is no capture.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.packets import segments
+from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
+from smtpscope.capture.tcp import Connection
+from smtpscope.capture.tls_stage import TlsStage
+from smtpscope.capture.tunnel import TunnelStripper
+from smtpscope.findings import judge
+from smtpscope.session import Content, Session, SessionBuilder, message_of
+from smtpscope.smtp.dialogue import Dialogue
+from smtpscope.smtp.values import Exchange
+from smtpscope.stream import (
+    Closed,
+    Data,
+    Defect,
+    Direction,
+    Gap,
+    Noted,
+    Opened,
+    Span,
+    StreamEvent,
+)
+
+SMTP_PORTS = frozenset({25, 465, 587, 1025, 2525})
+"""Ports on which every connection is taken for SMTP; on others its content must show it."""
+
+MAX_HELD_SESSIONS = 1_000
+"""Finished sessions that wait for an earlier one so that they come in the order of their start."""
+
+MAX_DEFECTS = 10_000
+"""Defects told of one session."""
+
+_GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-bound"}
+
+
+class SessionDecoder:
+    """One connection's events in, its `Session` out."""
+
+    def __init__(self, opened: Opened, number: int, capture: str) -> None:
+        self._builder = SessionBuilder(opened, number, capture)
+        self.session = self._builder.session
+        self._dialogue = Dialogue(Content, midstream=not opened.handshake)
+        self.session.auths = self._dialogue.auths
+        self._tunnel = TunnelStripper()
+        self._tls = TlsStage()
+        self._defects: list[Defect] = []
+        self._closing: str | None = None
+        if not opened.handshake:
+            self._note(Defect("midstream", Span(Direction.CLIENT, 0, 0)))
+
+    def feed(self, event: StreamEvent) -> list[Exchange]:
+        """The exchanges that `event` completed."""
+        time = event.marks[-1].time if isinstance(event, Data) else event.time
+        self.session.end = max(self.session.end, time)
+        found: list[Exchange] = []
+        for passed in [event] if self._tunnel.done else self._tunnel.feed(event):
+            self._decode(passed, found)
+        self._add(found)
+        return found
+
+    def finish(self) -> Session:
+        """The session, complete: nothing more of it will come."""
+        session = self.session
+        self._add(self._dialogue.finish())
+        for transaction in session.transactions:
+            message_of(transaction)
+        session.lmtp = session.lmtp or self._dialogue.lmtp
+        session.tunnel = self._tunnel.tunnel
+        if self._tls.observer is not None:
+            session.tls = self._tls.observer.info
+            session.tls_mode = self._tls.mode
+        elif self._dialogue.one_sided:
+            self._note(Defect("one-direction", Span(Direction.CLIENT, 0, 0)))
+        if session.state != "quit" and self._closing is not None:
+            session.state = self._closing
+        if session.dropped:
+            detail = f"{session.dropped:,} exchanges left out"
+            self._note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
+        session.findings = judge(self._defects)
+        return session
+
+    def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
+        if isinstance(event, Gap | Closed | Noted):
+            self._observe(event)
+        dialogue = self._dialogue
+        todo = [event]
+        while todo:
+            plain = self._tls.feed(todo.pop(0))
+            for index, passed in enumerate(plain):
+                if isinstance(passed, Noted):
+                    self._note(passed.defect)
+                    continue
+                found += dialogue.feed(passed)
+                if dialogue.upgraded:
+                    self._tls.expect()
+                    todo[0:0] = [*dialogue.release(), *plain[index + 1 :]]
+                    break
+
+    def _observe(self, event: Gap | Closed | Noted) -> None:
+        if isinstance(event, Gap):
+            span = Span(event.direction, event.offset, event.offset + event.length)
+            self._note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
+        elif isinstance(event, Closed):
+            if event.how == "rst":
+                self._closing = "reset"
+            elif event.how == "fin" and self._closing is None:
+                self._closing = "closed"
+
+    def _note(self, *defects: Defect) -> None:
+        self._defects.extend(defects[: MAX_DEFECTS - len(self._defects)])
+
+    def _add(self, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            self._builder.add(exchange)
+            if exchange.defects:
+                self._note(*exchange.defects)
+
+
+def read_sessions(
+    source: str | Path | BinaryIO,
+    *,
+    ports: frozenset[int] = SMTP_PORTS,
+    on_progress: Callable[[CaptureReader, int], None] | None = None,
+) -> Iterator[Session]:
+    """The sessions of a capture file, in the order of their first packets.
+
+    `source` is a path or a binary stream; `ports` are those whose connections are all taken for
+    SMTP. `on_progress` is called after each batch with the reader and the number of sessions
+    found. Raises `NoCaptureError` where the input is no capture.
+    """
+    with open_capture(source) as reader:
+        decoding = CaptureDecoder(reader.name, ports)
+        for batch in reader:
+            yield from decoding.feed(batch)
+            if on_progress is not None:
+                on_progress(reader, decoding.begun)
+        yield from decoding.finish()
+
+
+class CaptureDecoder:
+    """Batches of packets in, finished sessions out, in the order of their first packets."""
+
+    def __init__(self, capture: str, ports: frozenset[int] = SMTP_PORTS) -> None:
+        self._capture = capture
+        self._assembler = StreamAssembler(ports)
+        self._open: dict[int, SessionDecoder] = {}
+        self._finished: list[tuple[int, Session]] = []
+        self.begun = 0
+
+    def feed(self, batch: PacketBatch) -> Iterator[Session]:
+        yield from self._decode(self._assembler.feed(segments(batch)))
+
+    def finish(self) -> Iterator[Session]:
+        """The capture is over: what is still open, too."""
+        yield from self._decode(self._assembler.finish())
+        for number in sorted(self._open):
+            heapq.heappush(self._finished, (number, self._open[number].finish()))
+        self._open.clear()
+        yield from self._ordered()
+
+    def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> Iterator[Session]:
+        for connection, stream in events:
+            for event in stream:
+                if isinstance(event, Opened):
+                    self.begun += 1
+                    decoder = SessionDecoder(event, connection.number, self._capture)
+                    self._open[connection.number] = decoder
+                self._open[connection.number].feed(event)
+            if connection.ended:
+                decoder = self._open.pop(connection.number)
+                heapq.heappush(self._finished, (connection.number, decoder.finish()))
+        yield from self._ordered()
+
+    def _ordered(self) -> Iterator[Session]:
+        """Finished sessions that no earlier one is waited for."""
+        first_open = min(self._open, default=None)
+        finished = self._finished
+        while finished and (
+            first_open is None or finished[0][0] < first_open or len(finished) > MAX_HELD_SESSIONS
+        ):
+            yield heapq.heappop(finished)[1]

@@ -1,0 +1,271 @@
+"""One session as one JSON object on one line, schema `smtpscope.session/1`.
+
+Text is the wire's octets as UTF-8; where that is not exact, `display` spells them and a sibling
+key `…_base64` holds them. Secrets of AUTH are redacted unless they are asked for. The schema is
+in `session.schema.json` beside this module; `schema` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from smtpscope.capture.tunnel import Tunnel
+from smtpscope.display import json_text, text
+from smtpscope.findings import Finding
+from smtpscope.message import Message
+from smtpscope.session import Session, message_of
+from smtpscope.smtp.sasl import AuthExchange
+from smtpscope.smtp.transaction import Recipient, Transaction
+from smtpscope.smtp.values import Exchange, Parameter, Reply
+from smtpscope.stream import Direction, Endpoint
+from smtpscope.transcript import shown_lines
+
+SCHEMA = "smtpscope.session/1"
+
+Object = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def dumps(session: Session, *, reveal: bool = False) -> str:
+    """The session's line, without the line ending."""
+    return json.dumps(session_object(session, reveal=reveal), ensure_ascii=False)
+
+
+def schema() -> Object:
+    """The JSON Schema of the lines."""
+    loaded: Object = json.loads(files(__package__).joinpath("session.schema.json").read_text())
+    return loaded
+
+
+def session_object(session: Session, *, reveal: bool = False) -> Object:
+    """The session as JSON's types. `reveal`: with the secrets of AUTH."""
+    found: Object = {
+        "schema": SCHEMA,
+        "number": session.number,
+        "capture": text(session.capture),
+        "start": iso_time(session.start),
+        "duration": seconds(session.end - session.start),
+        "state": session.state,
+        "client": _endpoint(session.client),
+        "server": _endpoint(session.server),
+    }
+    banner = session.banner.lines[0] if session.banner is not None else None
+    _put(found, "banner", banner)
+    _put(found, "helo", session.helo)
+    found["esmtp"] = session.esmtp
+    found["lmtp"] = session.lmtp
+    capabilities = [
+        b" ".join((capability.keyword.encode(), *capability.parameters))
+        for capability in session.capabilities
+    ]
+    _put_all(found, "capabilities", capabilities)
+    found["tls"] = _tls(session)
+    found["tunnel"] = _tunnel(session.tunnel)
+    found["auth"] = [_auth(auth, reveal) for auth in session.auths]
+    found["transactions"] = [_transaction(transaction) for transaction in session.transactions]
+    found["exchanges"] = _exchanges(session, reveal)
+    found["findings"] = [_finding(finding) for finding in session.findings]
+    return found
+
+
+def iso_time(time: int) -> str:
+    """`time`, nanoseconds since the epoch, in UTC with microseconds (RFC 3339)."""
+    second, nanoseconds = divmod(time, 1_000_000_000)
+    return f"{_iso_second(second)}.{nanoseconds // 1_000:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def seconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1e9, 6)
+
+
+def _put(found: Object, key: str, octets: bytes | None) -> None:
+    if octets is None:
+        found[key] = None
+        return
+    found[key], exact = json_text(octets)
+    if not exact:
+        found[key + "_base64"] = b64encode(octets).decode()
+
+
+def _put_all(found: Object, key: str, octets: Iterable[bytes]) -> None:
+    octets = list(octets)
+    texts = [json_text(each) for each in octets]
+    found[key] = [shown for shown, _ in texts]
+    if not all(exact for _, exact in texts):
+        found[key + "_base64"] = [b64encode(each).decode() for each in octets]
+
+
+def _endpoint(endpoint: Endpoint) -> Object:
+    return {"address": text(endpoint.address), "port": endpoint.port}
+
+
+def _tls(session: Session) -> Object | None:
+    info = session.tls
+    if info is None:
+        return None
+    return {
+        "mode": session.tls_mode,
+        "version": info.version or info.offered,
+        "sni": text(info.sni) if info.sni is not None else None,
+        "cipher": info.cipher,
+        "decrypted": False,
+    }
+
+
+def _tunnel(tunnel: Tunnel | None) -> Object | None:
+    if tunnel is None:
+        return None
+    return {
+        "kind": tunnel.kind,
+        "target": _endpoint(tunnel.target) if tunnel.target else None,
+        "source": _endpoint(tunnel.source) if tunnel.source else None,
+        "accepted": tunnel.accepted,
+    }
+
+
+def _auth(auth: AuthExchange, reveal: bool) -> Object:
+    found: Object = {"mechanism": auth.mechanism}
+    _put(found, "identity", auth.identity)
+    if reveal:
+        _put(found, "secret", auth.secret)
+    else:
+        found["secret"] = f"[redacted {auth.secret_length} bytes]"
+    found["code"] = auth.code
+    return found
+
+
+def _transaction(transaction: Transaction) -> Object:
+    found: Object = {}
+    path = transaction.reverse_path
+    _put(found, "mail_from", path.address if path is not None else None)
+    found["mail_parameters"] = _parameters(transaction.parameters)
+    found["completed"] = transaction.completed
+    found["rcpt_to"] = [_recipient(recipient) for recipient in transaction.recipients]
+    message = message_of(transaction)
+    found["message"] = _message(message, transaction.via) if message is not None else None
+    found["reply"] = _outcome(transaction.reply)
+    return found
+
+
+def _recipient(recipient: Recipient) -> Object:
+    found: Object = {}
+    _put(found, "address", recipient.path.address if recipient.path is not None else None)
+    found["parameters"] = _parameters(recipient.parameters)
+    reply = recipient.reply
+    found["code"] = reply.code if reply is not None else None
+    found["enhanced"] = _enhanced(reply)
+    if recipient.delivery is not None:
+        found["delivery"] = _outcome(recipient.delivery)
+    return found
+
+
+def _parameters(parameters: tuple[Parameter, ...]) -> dict[str, str | None]:
+    return {
+        text(keyword): text(value) if value is not None else None for keyword, value in parameters
+    }
+
+
+def _outcome(reply: Reply | None) -> Object | None:
+    if reply is None:
+        return None
+    found: Object = {"code": reply.code, "enhanced": _enhanced(reply)}
+    _put(found, "text", b" ".join(_without_enhanced(reply)))
+    return found
+
+
+def _without_enhanced(reply: Reply) -> list[bytes]:
+    if reply.enhanced is None:
+        return list(reply.lines)
+    prefix = str(reply.enhanced).encode()
+    return [line.removeprefix(prefix).lstrip(b" ") for line in reply.lines]
+
+
+def _enhanced(reply: Reply | None) -> str | None:
+    return str(reply.enhanced) if reply is not None and reply.enhanced is not None else None
+
+
+def _message(message: Message, via: str | None) -> Object:
+    return {
+        "size": message.size,
+        "missing": message.missing,
+        "via": via,
+        "subject": _optional(message.subject),
+        "from": _optional(message.from_),
+        "to": [text(each) for each in message.to],
+        "cc": [text(each) for each in message.cc],
+        "reply_to": _optional(message.reply_to),
+        "date": _optional(message.date),
+        "message_id": _optional(message.message_id),
+        "in_reply_to": _optional(message.in_reply_to),
+        "user_agent": _optional(message.user_agent),
+        "received": [text(each) for each in message.received],
+        "sha256": message.sha256,
+        "attachments": [
+            {
+                "filename": _optional(attachment.filename),
+                "content_type": text(attachment.content_type),
+                "size": attachment.size,
+                "sha256": attachment.sha256,
+            }
+            for attachment in message.attachments
+        ],
+    }
+
+
+def _optional(value: str | None) -> str | None:
+    return text(value) if value is not None else None
+
+
+def _exchanges(session: Session, reveal: bool) -> list[Object]:
+    return [exchange_object(exchange, session, reveal=reveal) for exchange in session.exchanges]
+
+
+def exchange_object(exchange: Exchange, session: Session, *, reveal: bool = False) -> Object:
+    """One exchange of `session`; `latency` is in seconds and None where a side is missing."""
+    command, reply = exchange.command, exchange.reply
+    asked = None
+    began = session.start
+    if command is not None:
+        began = command.time
+        asked = {"verb": text(command.verb)}
+        hidden = command.redacted if not reveal else None
+        _put(asked, "argument", command.argument if hidden is None else hidden)
+    found: Object = {"time": iso_time(exchange.time), "command": asked}
+    timed = reply is not None and (command is not None or exchange.greeting)
+    found["latency"] = seconds(reply.time - began) if timed and reply is not None else None
+    replies = [_reply(each, exchange, reveal) for each in exchange.replies]
+    found["reply"] = replies[0] if replies else None
+    if len(replies) > 1:
+        found["replies"] = replies
+    return found
+
+
+def _reply(reply: Reply, exchange: Exchange, reveal: bool) -> Object:
+    found: Object = {"code": reply.code, "enhanced": _enhanced(reply)}
+    _put_all(found, "lines", shown_lines(reply, exchange, reveal=reveal))
+    return found
+
+
+def _finding(finding: Finding) -> Object:
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.word,
+        "group": finding.group,
+        "summary": text(finding.summary),
+        "spec": finding.spec,
+        "direction": "client" if finding.span.direction is Direction.CLIENT else "server",
+        "start": finding.span.start,
+        "end": finding.span.end,
+    }

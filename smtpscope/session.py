@@ -1,0 +1,141 @@
+"""Session: all that is known of one SMTP connection, as viewers show it.
+
+`SessionBuilder` takes the exchanges of a `Dialogue` in order and gathers what they say of the
+session: greeting, client's name, capabilities, transactions and their messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smtpscope.capture.tls import TlsInfo
+from smtpscope.capture.tunnel import Tunnel
+from smtpscope.findings import Finding
+from smtpscope.message import Message, MessageBuilder
+from smtpscope.smtp import grammar
+from smtpscope.smtp.commands import HELLO_VERBS
+from smtpscope.smtp.sasl import AuthExchange
+from smtpscope.smtp.transaction import Transaction, Transactions
+from smtpscope.smtp.values import Capability, Exchange, Reply
+from smtpscope.stream import Endpoint, Opened
+
+MAX_EXCHANGES = 200_000
+"""Exchanges kept of one session; the rest is counted only."""
+
+MAX_CAPABILITIES = 200
+"""Capabilities kept of one EHLO reply."""
+
+
+class Content:
+    """Where one message's octets go; `message` is its summary once it is complete."""
+
+    __slots__ = ("_builder", "message")
+
+    def __init__(self) -> None:
+        self._builder: MessageBuilder | None = MessageBuilder()
+        self.message: Message | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._builder is not None:
+            self._builder.feed(data)
+
+    def gap(self, length: int) -> None:
+        if self._builder is not None:
+            self._builder.gap(length)
+
+    def finish(self) -> Message:
+        """Sum the message up and let its octets go."""
+        if self._builder is not None:
+            self.message = self._builder.finish()
+            self._builder = None
+        assert self.message is not None
+        return self.message
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection. Times are in nanoseconds since the epoch.
+
+    `state` is "quit" (QUIT was answered with 221), "closed" (FIN without that), "reset" (RST) or
+    "open" (the capture ends first). `tls_mode` is "starttls" or "implicit" where there is TLS.
+    `dropped` counts exchanges beyond `MAX_EXCHANGES`.
+    """
+
+    number: int
+    capture: str
+    client: Endpoint
+    server: Endpoint
+    start: int
+    end: int
+    state: str = "open"
+    lmtp: bool = False
+    esmtp: bool = False
+    banner: Reply | None = None
+    helo: bytes | None = None
+    capabilities: tuple[Capability, ...] = ()
+    tls: TlsInfo | None = None
+    tls_mode: str | None = None
+    tunnel: Tunnel | None = None
+    auths: list[AuthExchange] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    dropped: int = 0
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages of all transactions, whether they were accepted or not."""
+        return [m for t in self.transactions if (m := message_of(t)) is not None]
+
+
+def message_of(transaction: Transaction) -> Message | None:
+    """The message of a transaction, None where none was sent."""
+    content = transaction.content
+    return content.finish() if isinstance(content, Content) else None
+
+
+class SessionBuilder:
+    """Makes a `Session` of exchanges, taken in order."""
+
+    def __init__(self, opened: Opened, number: int, capture: str) -> None:
+        self.session = Session(
+            number, capture, opened.client, opened.server, opened.time, opened.time
+        )
+        self._transactions = Transactions()
+        self.session.transactions = self._transactions.found
+
+    def add(self, exchange: Exchange) -> None:
+        session = self.session
+        if len(session.exchanges) < MAX_EXCHANGES:
+            session.exchanges.append(exchange)
+        else:
+            session.dropped += 1
+        command, reply = exchange.command, exchange.reply
+        if command is None:
+            if exchange.greeting and session.banner is None:
+                session.banner = reply
+            return
+        verb = command.verb
+        if verb in HELLO_VERBS:
+            self._hello(exchange)
+        elif verb == "QUIT" and reply is not None and reply.code == 221:
+            session.state = "quit"
+        if exchange.content is not None and exchange.last and isinstance(exchange.content, Content):
+            exchange.content.finish()
+        self._transactions.add(exchange)
+
+    def _hello(self, exchange: Exchange) -> None:
+        command, reply = exchange.command, exchange.reply
+        assert command is not None
+        session = self.session
+        accepted = reply is None or reply.accepted
+        if session.helo is None or accepted:
+            session.helo = command.argument.strip(b" ")
+        if not accepted:
+            return
+        session.esmtp = command.verb != "HELO"
+        session.lmtp = session.lmtp or command.verb == "LHLO"
+        lines = reply.lines[1:] if reply is not None and session.esmtp else ()
+        session.capabilities = tuple(
+            [grammar.parse_capability(line) for line in lines[:MAX_CAPABILITIES]]
+        )

@@ -1,0 +1,241 @@
+"""A session as rows for people: every line that was said, with its meaning from the table.
+
+Rows hold safe text only: whatever came from the wire has been through `display`. Meanings come
+from `reference`, by the command that a reply answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from smtpscope import reference
+from smtpscope.display import text
+from smtpscope.findings import Finding
+from smtpscope.message import Message
+from smtpscope.session import Content, Session
+from smtpscope.smtp import grammar
+from smtpscope.smtp.commands import HELLO_VERBS
+from smtpscope.smtp.sasl import describe_challenge
+from smtpscope.smtp.values import Command, Exchange, Reply
+from smtpscope.stream import Direction
+
+MAX_LINE = 1_000
+"""Characters shown of one line."""
+
+
+class Row(NamedTuple):
+    """One line: who said `text` at `time` (ns since the epoch), and what it means.
+
+    `time` is None for the further lines of a reply. `kind` is "command", "message", "reply2" to
+    "reply5" by the reply's class, "reply" without one, or "finding"; a finding's `text` begins
+    with its severity, its `meaning` is the rule's source. `exchange` indexes
+    the exchanges.
+    """
+
+    time: int | None
+    direction: Direction
+    kind: str
+    text: str
+    meaning: str
+    exchange: int
+
+
+def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
+    """The rows of a session, in the order of its exchanges. `reveal`: with AUTH secrets."""
+    findings = _Findings(session)
+    for index, exchange in enumerate(session.exchanges):
+        command = exchange.command
+        if command is not None:
+            yield _command_row(command, exchange, index, reveal)
+            yield from findings.take(command.span.direction, command.span.end, index)
+        for reply in exchange.replies:
+            yield from _reply_rows(reply, exchange, index, reveal)
+            yield from findings.take(reply.span.direction, reply.span.end, index)
+    yield from findings.rest(len(session.exchanges))
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def _command_row(command: Command, exchange: Exchange, index: int, reveal: bool) -> Row:
+    direction = command.span.direction
+    if command.verb == ".":
+        content = exchange.content
+        if isinstance(content, Content):
+            shown = summary(content.finish())
+            return Row(command.time, direction, "message", shown, _command_meaning("."), index)
+        return Row(command.time, direction, "command", ".", _command_meaning("."), index)
+    argument = command.argument
+    if command.redacted is not None and not reveal:
+        argument = command.redacted
+    shown = text(argument, MAX_LINE)
+    if command.verb == "(unreadable)":
+        shown = f"({command.span.end - command.span.start:,} octets that are no command)"
+    elif command.verb not in ("", "(auth)"):
+        shown = f"{text(command.verb)} {shown}" if shown else text(command.verb)
+    meaning = _command_meaning(command.verb)
+    details = _details(command, exchange)
+    return Row(
+        command.time,
+        direction,
+        "command",
+        shown,
+        "; ".join([meaning, *details]) if meaning else "; ".join(details),
+        index,
+    )
+
+
+def summary(message: Message) -> str:
+    """A message in one line: its size, parts, subject and attachments."""
+    shown = [f"message of {message.size:,} octets"]
+    if message.missing:
+        shown.append(f"{message.missing:,} more missing")
+    if message.parts > 1:
+        shown.append(f"{message.parts} parts")
+    if message.subject is not None:
+        shown.append(f'subject "{text(message.subject, 80)}"')
+    for attachment in message.attachments[:3]:
+        name = text(attachment.filename or attachment.content_type, 60)
+        shown.append(f"{name} ({attachment.size:,} octets)")
+    if len(message.attachments) > 3:
+        shown.append(f"{len(message.attachments) - 3} more attachments")
+    return f"[{', '.join(shown)}]"
+
+
+@lru_cache(maxsize=256)
+def _command_meaning(verb: str) -> str:
+    row = reference.command(verb)
+    if row is not None:
+        return _first_sentence(row.meaning)
+    return "no known command" if verb else "no command"
+
+
+def _first_sentence(meaning: str) -> str:
+    return meaning.split(". ")[0].removesuffix(".")
+
+
+def _details(command: Command, exchange: Exchange) -> Iterator[str]:
+    """What the argument says, where it says more than the line."""
+    if exchange.path is not None:
+        path = exchange.path.path
+        if command.verb == "MAIL" and path is not None and not path.address:
+            yield "the null sender: no bounce wanted"
+        for keyword, value in exchange.path.parameters[:20]:
+            row = reference.parameter(command.verb, keyword)
+            meaning = _first_sentence(row.meaning) if row else "unknown parameter"
+            if keyword == "SIZE" and value is not None and value.isdigit() and len(value) < 20:
+                meaning = f"{int(value):,} octets expected"
+            yield f"{text(keyword)}: {meaning}"
+    elif command.verb in ("AUTH", "X-EXPS") and exchange.auth is not None:
+        mechanism = reference.mechanism(exchange.auth.mechanism)
+        if mechanism is not None:
+            yield _first_sentence(mechanism.meaning)
+
+
+# -- replies -------------------------------------------------------------------------------------
+
+
+def _reply_rows(reply: Reply, exchange: Exchange, index: int, reveal: bool) -> Iterator[Row]:
+    direction = reply.span.direction
+    if reply.code is None:
+        for number, line in enumerate(reply.lines):
+            time = None if number else reply.time
+            yield Row(time, direction, "reply", text(line, MAX_LINE), "", index)
+        return
+    kind = f"reply{reply.code // 100}" if 200 <= reply.code < 600 else "reply"
+    last = len(reply.lines) - 1
+    capabilities = _lists_capabilities(reply, exchange)
+    for number, line in enumerate(shown_lines(reply, exchange, reveal=reveal)):
+        separator = " " if number == last else "-"
+        shown = f"{reply.code}{separator}{text(line, MAX_LINE)}".rstrip(" ")
+        if number == 0:
+            meaning = _reply_meaning(reply, exchange)
+        elif capabilities:
+            meaning = _capability_meaning(line)
+        else:
+            meaning = ""
+        yield Row(None if number else reply.time, direction, kind, shown, meaning, index)
+
+
+def shown_lines(reply: Reply, exchange: Exchange, *, reveal: bool = False) -> tuple[bytes, ...]:
+    """The lines of a reply as they may be seen: a server's proof of the password is a secret."""
+    if reveal or reply.code != 334 or exchange.auth is None:
+        return reply.lines
+    shown = (describe_challenge(exchange.auth.mechanism, line) for line in reply.lines)
+    return tuple(
+        described if b"[redacted" in described else line
+        for described, line in zip(shown, reply.lines, strict=True)
+    )
+
+
+def _reply_meaning(reply: Reply, exchange: Exchange) -> str:
+    assert reply.code is not None
+    command = exchange.command
+    verb = command.verb if command is not None else "(greeting)" if exchange.greeting else None
+    if command is not None and command.verb == "BDAT" and exchange.last:
+        verb = "."
+    meaning = _meaning(reply.code, verb)
+    if reply.enhanced is not None:
+        enhanced = _enhanced_meaning(*reply.enhanced)
+        if enhanced:
+            meaning = f"{meaning}; {reply.enhanced}: {enhanced}"
+    if reply.code == 334 and exchange.auth is not None and reply.lines[0]:
+        challenge = describe_challenge(exchange.auth.mechanism, reply.lines[0])
+        meaning = f'{meaning}: "{text(challenge, 80)}"'
+    return meaning
+
+
+@lru_cache(maxsize=1024)
+def _meaning(code: int, verb: str | None) -> str:
+    return reference.reply_meaning(code, verb)
+
+
+@lru_cache(maxsize=1024)
+def _enhanced_meaning(klass: int, subject: int, detail: int) -> str:
+    # "Success, nothing more to say" says nothing that the reply's own meaning does not.
+    return reference.enhanced(klass, subject, detail).text if klass != 2 else ""
+
+
+def _lists_capabilities(reply: Reply, exchange: Exchange) -> bool:
+    verb = exchange.command.verb if exchange.command is not None else ""
+    return verb in HELLO_VERBS and reply.accepted
+
+
+def _capability_meaning(line: bytes) -> str:
+    row = reference.extension(grammar.parse_capability(line).keyword)
+    return _first_sentence(row.meaning) if row is not None else "unknown extension"
+
+
+# -- findings ------------------------------------------------------------------------------------
+
+
+class _Findings:
+    """Hands the findings of a session out at the lines that they are about."""
+
+    def __init__(self, session: Session) -> None:
+        self._left: dict[Direction, list[Finding]] = {direction: [] for direction in Direction}
+        for finding in sorted(session.findings, key=lambda each: each.span.start, reverse=True):
+            self._left[finding.span.direction].append(finding)
+
+    def take(self, direction: Direction, end: int, index: int) -> Iterator[Row]:
+        left = self._left[direction]
+        while left and left[-1].span.start < end:
+            yield _finding_row(left.pop(), index)
+
+    def rest(self, index: int) -> Iterator[Row]:
+        for left in self._left.values():
+            while left:
+                yield _finding_row(left.pop(), index)
+
+
+def _finding_row(finding: Finding, index: int) -> Row:
+    return Row(
+        None,
+        finding.span.direction,
+        "finding",
+        f"{finding.severity.word} {finding.rule}: {text(finding.summary, 200)}",
+        finding.spec,
+        index,
+    )
