@@ -35,7 +35,10 @@ def split_mailboxes(value: bytes) -> list[str]:
 
 
 def addr_specs(value: bytes) -> list[str]:
-    """The bare addresses of an address list, members of groups too, without routes."""
+    """The bare addresses of an address list, members of groups too, without routes.
+
+    Where a comma is missing an entry has several.
+    """
     return [decode_octets(spec) for spec in _scan_addresses(unfold(value))[1]]
 
 
@@ -46,8 +49,7 @@ def _scan_addresses(value: bytes) -> tuple[list[bytes], list[bytes]]:
     entry_start = bare_start = position = 0
     bare = b""
     angle_start = -1
-    angle: bytes | None = None
-    in_group = False
+    in_group = bracketed = False
     while (token := _ADDRESS_TOKEN.search(value, position)) is not None:
         start, position = token.span()
         kind = value[start : start + 1]
@@ -57,24 +59,27 @@ def _scan_addresses(value: bytes) -> tuple[list[bytes], list[bytes]]:
         elif kind == b"<" and angle_start < 0:
             angle_start = position
         elif kind == b">" and angle_start >= 0:
-            angle = value[angle_start:start]
+            specs.append(_without_route(value[angle_start:start]))
             angle_start = -1
+            bracketed = True
         elif angle_start >= 0:
             continue
         elif kind == b":" and not in_group and start < last_semicolon:
             in_group = True
             bare, bare_start = b"", position
         elif kind in (b",", b";"):
-            specs.append(_addr_spec(bare + value[bare_start:start], angle))
-            bare, bare_start, angle = b"", position, None
+            if not bracketed:
+                specs.append(_bare_spec(bare + value[bare_start:start]))
+            bare, bare_start, bracketed = b"", position, False
             if kind == b";" or not in_group:
                 entries.append(value[entry_start : position if in_group else start])
                 entry_start = position
                 in_group = False
     entries.append(value[entry_start:])
     if angle_start >= 0:
-        angle = value[angle_start:]
-    specs.append(_addr_spec(bare + value[bare_start:], angle))
+        specs.append(_without_route(value[angle_start:]))
+    elif not bracketed:
+        specs.append(_bare_spec(bare + value[bare_start:]))
     return _filled(entries), _filled(specs)
 
 
@@ -90,10 +95,12 @@ def _comment_end(value: bytes, position: int) -> int:
     return len(value) if depth else position
 
 
-def _addr_spec(bare: bytes, angle: bytes | None) -> bytes:
-    if angle is not None:
-        spec = angle.strip()
-        return spec.partition(b":")[2] if spec.startswith(b"@") else spec
+def _without_route(angle: bytes) -> bytes:
+    spec = angle.strip()
+    return spec.partition(b":")[2] if spec.startswith(b"@") else spec
+
+
+def _bare_spec(bare: bytes) -> bytes:
     spec = bare.strip()
     if spec.startswith(b'"') or len(words := spec.split()) < 2:
         return spec

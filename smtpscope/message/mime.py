@@ -218,7 +218,8 @@ def _read_part(section: HeaderSection, start: int, default_type: str) -> tuple[P
     value = first_value(headers, b"content-type")
     if value is not None:
         content_type, parameters = parse_parameters(value)
-        if content_type.count("/") != 1:
+        kind, _, subtype = content_type.partition("/")
+        if not kind or not subtype or "/" in subtype:
             content_type = "text/plain"
     encoding = "7bit"
     value = first_value(headers, b"content-transfer-encoding")

@@ -28,6 +28,7 @@ from smtpscope.message.addresses import addr_specs, split_mailboxes
         (b"<@r1,@r2:a@x>, b@y", ["<@r1,@r2:a@x>", "b@y"], ["a@x", "b@y"]),
         (b'<"a,b"@x>, b@y', ['<"a,b"@x>', "b@y"], ['"a,b"@x', "b@y"]),
         (b"a@[IPv6:::1], b@y", ["a@[IPv6:::1]", "b@y"], ["a@[IPv6:::1]", "b@y"]),
+        (b"A <a@x> B <b@y>", ["A <a@x> B <b@y>"], ["a@x", "b@y"]),
         (b"<>", ["<>"], []),
         (b"root", ["root"], ["root"]),
         (b"John Doe", ["John Doe"], []),
