@@ -6,12 +6,10 @@ whether somebody compared it with that source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentedRow:
+class DocumentedRow(NamedTuple):
     """A row of the documented table: what it says, and where the RFCs differ (may be empty)."""
 
     kind: str
@@ -23,8 +21,7 @@ class DocumentedRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRow:
+class CommandRow(NamedTuple):
     """A command, or a pseudo-command: "." (end of data), "(auth)", "(greeting)", "(unreadable)".
 
     `status`: core, extension, lmtp, obsolete, vendor, probe, http, preamble or pseudo.
@@ -47,8 +44,7 @@ class CommandRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyRow:
+class ReplyRow(NamedTuple):
     """A reply code. `by` has its meaning for each verb that it may answer; `short` is the rest's.
 
     `next`: what a client does, and `next_by` where that depends on the verb. `status`: standard,
@@ -67,8 +63,7 @@ class ReplyRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionRow:
+class ExtensionRow(NamedTuple):
     """An EHLO keyword. `length_added`: octets by verb that it adds to the command line limit."""
 
     keyword: str
@@ -84,8 +79,7 @@ class ExtensionRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterRow:
+class ParameterRow(NamedTuple):
     """A parameter of MAIL or RCPT. `sensitive` is "identity" where the value names a person."""
 
     keyword: str
@@ -99,8 +93,7 @@ class ParameterRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MechanismRow:
+class MechanismRow(NamedTuple):
     """A SASL mechanism. `secret`: what an eavesdropper gains. `client_first`: None if unknown."""
 
     name: str
@@ -114,8 +107,7 @@ class MechanismRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LimitRow:
+class LimitRow(NamedTuple):
     """A size (octets, recipients), a timeout (seconds) or a port (tcp), by `unit`."""
 
     name: str
@@ -126,8 +118,7 @@ class LimitRow:
     checked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WithRow:
+class WithRow(NamedTuple):
     """A protocol name behind "with" in a Received header (RFC 3848)."""
 
     keyword: str

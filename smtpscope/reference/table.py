@@ -8,7 +8,6 @@ source and say whether they were `checked` against it. A code that no row knows 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -212,7 +211,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _rows(name: str, kind: type[_Row]) -> list[_Row]:
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    names = kind._fields  # type: ignore[attr-defined]
     return [
         kind(**{key: _frozen(row[key]) for key in names})  # a missing key is a broken data file
         for row in _load(name)["rows"]
