@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from smtpscope.smtp.paths import (
     MAX_DOMAIN,
@@ -44,7 +45,7 @@ _CLEAN_FORWARD = re.compile(rb"(?i:TO):<" + _ADDRESS + _TAIL)
 _HELLO = re.compile(_LABEL + rb"(?:\." + _LABEL + rb")*\.[A-Za-z][A-Za-z0-9-]*(?<!-)\Z")
 _BDAT = re.compile(rb"([ \t]*+)([0-9]++)(?:([ \t]++)(?i:(LAST)))?+([ \t]*+)")
 
-_ENHANCED = re.compile(rb"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?: |\Z)")
+_ENHANCED = re.compile(rb"([245])\.([0-9]{1,3})\.([0-9]{1,3})\Z")
 
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]++|\+[0-9A-F]{2})*+\Z")
 _XTEXT_ESCAPE = re.compile(rb"\+([0-9A-Fa-f]{2})")
@@ -190,8 +191,8 @@ def parse_enhanced(text: bytes) -> EnhancedCode | None:
     """The enhanced status code that a reply's text begins with (RFC 2034 §4), or None."""
     if text[1:2] != b".":
         return None
-    match = _ENHANCED.match(text)
-    return EnhancedCode(int(match[1]), int(match[2]), int(match[3])) if match else None
+    # No code has more than 9 octets: a tenth one that is no space shows that this is none.
+    return _enhanced_code(text[:10].partition(b" ")[0])
 
 
 def format_reply(code: int, lines: Iterable[bytes], enhanced: EnhancedCode | None = None) -> bytes:
@@ -238,6 +239,12 @@ def decode_orcpt(value: bytes) -> tuple[str, bytes]:
     if name == "utf-8":
         address = _UNICODE_ESCAPE.sub(_utf8_of_escape, address)
     return name, address
+
+
+@lru_cache(maxsize=512)
+def _enhanced_code(word: bytes) -> EnhancedCode | None:
+    match = _ENHANCED.match(word)
+    return EnhancedCode(int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def _hello_trouble(domain: bytes) -> tuple[str, str] | None:

@@ -492,6 +492,8 @@ def test_a_written_reply_has_as_many_lines_as_it_was_given() -> None:
         (b"5.7.509", EnhancedCode(5, 7, 509)),
         (b"4.300.1 x", EnhancedCode(4, 300, 1)),
         (b"3.1.0 x", None),
+        (b"5.999.999 x", EnhancedCode(5, 999, 999)),
+        (b"5.999.9999 x", None),
         (b"2.1.0x", None),
         (b"2.1000.0 x", None),
         (b"2.1 x", None),
