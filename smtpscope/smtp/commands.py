@@ -166,6 +166,7 @@ class CommandReader:
         assert message.command is not None
         if self._scanner is not None and message.content is not None:
             message.content.feed(self._scanner.gap(0))
+            message.defects.extend(self._scanner.defects)
         message.defects.append(Defect(rule, message.command.span, detail))
         self._end_message()
         self._synced = not self._message_holed

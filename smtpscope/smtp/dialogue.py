@@ -56,6 +56,7 @@ class Dialogue:
         self._heard = {Direction.CLIENT: False, Direction.SERVER: False}
         self._greeted = False
         self._replies_holed = midstream
+        self._replies_lost = False
         self._accepted_recipients = 0
         self._pending: deque[Exchange] = deque()
         self._done: list[Exchange] = []
@@ -126,7 +127,7 @@ class Dialogue:
     def _read_replies(self) -> None:
         while (found := self._replies.next()) is not None:
             if isinstance(found, Gap):
-                self._lose_replies()
+                self._replies_holed = self._replies_lost = True
             else:
                 self._pair(found)
             self._read_commands()
@@ -145,6 +146,9 @@ class Dialogue:
             self._done.append(Exchange(None, [reply], list(reply.defects), greeting=True))
             return
         self._greeted = True
+        if self._replies_lost:
+            self._replies_lost = False
+            self._skip_earlier_flights()
         exchange = self._answered_by(reply)
         if exchange is None:
             self._add_unasked(reply)
@@ -235,12 +239,9 @@ class Dialogue:
 
     # -- what is missing ---------------------------------------------------------------------
 
-    def _lose_replies(self) -> None:
-        """Replies are missing: a client that went on had them, but for its last flight."""
-        self._replies_holed = True
-        if not self._pending:
-            return
-        last = self._pending[-1].command
+    def _skip_earlier_flights(self) -> None:
+        """Replies are missing: a client that went on had those to all but its last flight."""
+        last = self._pending[-1].command if self._pending else None
         for exchange in tuple(self._pending):
             command = exchange.command
             if command is not None and last is not None and command.packet != last.packet:

@@ -1,0 +1,59 @@
+"""Transcripts through the dialogue: the exchanges they must give, in every chunking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.transcript import Outcome, Transcript, load, run
+
+FOLDER = Path(__file__).parent / "transcripts"
+TRANSCRIPTS = [
+    pytest.param(transcript, id=f"{path.stem}: {transcript.title}")
+    for path in sorted(FOLDER.glob("*.txt"))
+    for transcript in load(path)
+]
+
+
+@pytest.mark.parametrize("transcript", TRANSCRIPTS)
+def test_a_transcript_gives_its_exchanges_defects_and_messages(transcript: Transcript) -> None:
+    outcome = run(transcript)
+    expected = [line.encode().decode("unicode_escape") for line in transcript.exchanges]
+    assert outcome.exchanges == expected
+    assert outcome.defects == sorted(transcript.defects)
+    assert outcome.messages == transcript.messages
+
+
+@pytest.mark.parametrize("transcript", TRANSCRIPTS)
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_every_chunking_gives_the_same(transcript: Transcript, size: int) -> None:
+    whole = run(transcript)
+    pieces = run(transcript, iter(lambda: size, 0))
+    assert _comparable(pieces) == _comparable(whole)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_random_chunkings_give_the_same(data: st.DataObject) -> None:
+    transcript = data.draw(st.sampled_from([each.values[0] for each in TRANSCRIPTS]))
+    sizes = data.draw(st.lists(st.integers(1, 40), max_size=60))
+    assert _comparable(run(transcript, sizes)) == _comparable(run(transcript))
+
+
+def _comparable(outcome: Outcome) -> list[object]:
+    return [
+        (
+            exchange.command
+            and (
+                exchange.command.verb,
+                exchange.command.argument,
+                exchange.command.span,
+                exchange.command.time,
+            ),
+            exchange.replies,
+            exchange.defects,
+        )
+        for exchange in outcome.raw
+    ] + outcome.messages
