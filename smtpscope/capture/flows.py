@@ -194,24 +194,26 @@ class StreamAssembler:
         buffer = batch.buffer
         names = endpoints[firsts].tobytes()
         keys = batch.key[order[firsts]].tolist()
-        rows: list[Row] = list(
-            zip(
-                batch.packet[order].tolist(),
-                batch.time[order].tolist(),
-                batch.forward[order].tolist(),
-                batch.seq[order].tolist(),
-                batch.ack[order].tolist(),
-                batch.flags[order].tolist(),
-                batch.start[order].tolist(),
-                batch.length[order].tolist(),
-                batch.missing[order].tolist(),
-                strict=True,
+        columns = [
+            getattr(batch, name)[order].tolist()
+            for name in (
+                "packet",
+                "time",
+                "forward",
+                "seq",
+                "ack",
+                "flags",
+                "start",
+                "length",
+                "missing",
             )
-        )
-        bounds = [*firsts.tolist(), len(rows)]
+        ]
+        bounds = [*firsts.tolist(), len(order)]
         for group in np.argsort(order[firsts]).tolist():
             name = names[36 * group : 36 * group + 36]
-            self._follow(name, keys[group], buffer, rows, bounds[group], bounds[group + 1])
+            part = slice(bounds[group], bounds[group + 1])
+            rows: list[Row] = list(zip(*(column[part] for column in columns), strict=True))
+            self._follow(name, keys[group], buffer, rows)
         self._fresh.sort(key=lambda pair: pair[0])
         for _, connection in self._fresh:
             self._count += 1
@@ -275,19 +277,18 @@ class StreamAssembler:
         known = (self._connections.get(names[at : at + 36]) for at in range(0, len(names), 36))
         return sum(one is None or one.ended for one in known) > room
 
-    def _follow(
-        self, name: bytes, key: int, buffer: Buffer, rows: list[Row], at: int, end: int
-    ) -> None:
-        """Take `rows[at:end]`, all of the flow between the endpoints `name`."""
+    def _follow(self, name: bytes, key: int, buffer: Buffer, rows: list[Row]) -> None:
+        """Take `rows`, all of the flow between the endpoints `name`."""
         ports = int.from_bytes(name[16:18]), int.from_bytes(name[34:36])
         by_port = ports[0] in self._ports or ports[1] in self._ports
-        while at < end:
+        at = 0
+        while at < len(rows):
             connection = self._connections.get(name)
             if connection is not None:
                 if connection.ended:
-                    at = self._linger(connection, name, rows, at, end)
+                    at = self._linger(connection, name, rows, at)
                 else:
-                    at = self._advance(connection, name, buffer, rows, at, end)
+                    at = self._advance(connection, name, buffer, rows, at)
                 continue
             row = rows[at]
             if by_port:
@@ -303,36 +304,28 @@ class StreamAssembler:
             at += 1
 
     def _advance(
-        self,
-        connection: Connection,
-        name: bytes,
-        buffer: Buffer,
-        rows: list[Row],
-        at: int,
-        end: int,
+        self, connection: Connection, name: bytes, buffer: Buffer, rows: list[Row], at: int
     ) -> int:
-        at = connection.feed(buffer, rows, at, end)
+        at = connection.feed(buffer, rows, at)
         self._touched[connection] = None
         if connection.ended:
             self._open -= 1
             self._ended.append((connection.last_time, name, connection))
-        elif at < end:
+        elif at < len(rows):
             connection.finish()
             self._close(name)
         return at
 
-    def _linger(
-        self, connection: Connection, name: bytes, rows: list[Row], at: int, end: int
-    ) -> int:
+    def _linger(self, connection: Connection, name: bytes, rows: list[Row], at: int) -> int:
         """Skip what belongs to an ended connection; forget it where something new begins."""
-        for index in range(at, end):
+        for index in range(at, len(rows)):
             _, time, forward, seq, _, flags, _, length, _ = rows[index]
             late = time - connection.last_time > LINGER
             if (flags & SYN and (late or not connection.is_syn(forward, seq))) or (length and late):
                 del self._connections[name]
                 self._unwatch(name)
                 return index
-        return end
+        return len(rows)
 
     def _watch(
         self, name: bytes, key: int, ports: tuple[int, int], buffer: Buffer, row: Row
@@ -352,7 +345,7 @@ class StreamAssembler:
             rows = candidate.rows
             connection = self._open_connection(name, key, rows[0], candidate.client_is_lower)
             self._fresh[-1] = row[0], connection
-            self._advance(connection, name, bytes(candidate.octets), rows, 0, len(rows))
+            self._advance(connection, name, bytes(candidate.octets), rows, 0)
 
     def _open_connection(
         self, name: bytes, key: int, row: Row, client_is_lower: bool

@@ -30,6 +30,8 @@ from smtpscope.stream import (
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 MASK = 0xFFFFFFFF
 HALF = 1 << 31
+#: The sequence number expected of a direction whose stream has not begun.
+UNKNOWN = -1
 
 #: The most octets of one Data event.
 DATA_LIMIT = 1 << 20
@@ -52,6 +54,10 @@ Row = tuple[int, int, bool, int, int, int, int, int, int]
 def distance(a: int, b: int) -> int:
     """How far the sequence number `b` lies behind `a`: -2**31 up to 2**31 - 1."""
     return ((b - a + HALF) & MASK) - HALF
+
+
+# A NamedTuple's own constructor takes twice as long, and a mark is made for every segment.
+_new = tuple.__new__
 
 
 class _Piece(NamedTuple):
@@ -82,24 +88,50 @@ class _Fin(NamedTuple):
 class Log:
     """The events of one connection, in the order in which packets brought them.
 
-    At most one receiver has octets that are not an event yet; every other event, and data of the
-    other direction, goes behind them.
+    The octets of one receiver, `current`, may not be an event yet: they lie in `slices`, with a
+    mark for each, and begin at stream offset `run`. Any other event goes behind them.
     """
 
-    __slots__ = ("current", "events")
+    __slots__ = ("current", "events", "marks", "run", "slices")
 
     def __init__(self) -> None:
         self.events: list[StreamEvent] = []
         self.current: Receiver | None = None
+        self.run = 0
+        self.slices: list[Buffer] = []
+        self.marks: list[Mark] = []
 
     def add(self, event: StreamEvent) -> None:
-        self.flush()
+        if self.current is not None:
+            self.flush()
         self.events.append(event)
 
+    def append(self, receiver: Receiver, payload: Buffer, time: int, packet: int) -> None:
+        """Octets of `receiver`, in order; it moves on behind them."""
+        offset = receiver.offset
+        length = len(payload)
+        if self.current is not receiver or offset + length - self.run > DATA_LIMIT:
+            if self.current is not None:
+                self.flush()
+            self.current = receiver
+            self.run = offset
+        self.slices.append(payload)
+        self.marks.append(_new(Mark, (offset, time, packet)))
+        receiver.offset = offset + length
+        receiver.expected = (receiver.expected + length) & MASK
+
     def flush(self) -> None:
-        if self.current is not None:
-            self.current.flush()
-            self.current = None
+        """Make one Data event of the octets that are waiting to be one."""
+        receiver = self.current
+        if receiver is None:
+            return
+        data = b"".join(self.slices)
+        marks = tuple(self.marks)
+        self.events.append(_new(Data, (receiver.direction, self.run, data, marks)))
+        self.slices.clear()
+        self.marks.clear()
+        self.current = None
+        receiver.tail = (data if len(data) >= HISTORY else receiver.tail + data)[-HISTORY:]
 
 
 class Receiver:
@@ -112,7 +144,7 @@ class Receiver:
     earliest of these begins the stream.
 
     `steady` is true while nothing but the next octet in order is awaited: the caller may then
-    append a segment that begins at `expected` without asking `segment`.
+    log the payload of a segment that begins at `expected` without asking `segment`.
     """
 
     __slots__ = (
@@ -124,10 +156,7 @@ class Receiver:
         "held",
         "isn",
         "log",
-        "marks",
         "offset",
-        "run",
-        "slices",
         "steady",
         "tail",
         "waiting",
@@ -137,19 +166,16 @@ class Receiver:
     def __init__(self, direction: Direction, log: Log) -> None:
         self.direction = direction
         self.log = log
-        self.isn: int | None = None
-        self.expected: int | None = None
+        self.isn = UNKNOWN
+        self.expected = UNKNOWN
         self.offset = 0
-        self.acked: int | None = None
+        self.acked = UNKNOWN
         self.fin: _Fin | None = None
         self.closed = False
         self.steady = False
         self.held: list[_Segment] = []
         self.waiting: list[_Piece] = []
         self.waiting_octets = 0
-        self.run = 0
-        self.slices: list[Buffer] = []
-        self.marks: list[Mark] = []
         self.tail = b""
 
     def begin(self, isn: int) -> None:
@@ -163,11 +189,17 @@ class Receiver:
         """Any segment with payload or FIN. `missing`: octets of it that snaplen cut off."""
         if self.closed:
             return
-        if self.expected is None:
+        if self.expected == UNKNOWN:
             if len(payload) != 1 or self.acked != (seq + 1) & MASK:
                 self.held.append(_Segment(seq, payload, missing, fin, time, packet))
-            if self.acked is not None or len(self.held) >= HELD:
+            if self.acked != UNKNOWN or len(self.held) >= HELD:
                 self._settle()
+            return
+        if self.steady and seq == self.expected and not missing:
+            if payload:
+                self.log.append(self, payload, time, packet)
+            if fin:
+                self._close(_Fin(self.offset, time, packet))
             return
         ahead = distance(self.expected, seq)
         if abs(ahead) > REACH:
@@ -201,7 +233,7 @@ class Receiver:
         """
         if self.held:
             self._settle()
-        if self.expected is None or self.closed:
+        if self.expected == UNKNOWN or self.closed:
             return
         while True:
             self._drain()
@@ -219,35 +251,15 @@ class Receiver:
                 break
             self._gap(hole_end - self.offset, time, packet, reason)
         if self.fin is not None and self.fin.offset == self.offset:
-            self.log.add(Closed("fin", self.direction, self.fin.time, self.fin.packet))
-            self.closed = True
-            self.tail = b""
+            self._close(self.fin)
         self.steady = not self.waiting and self.fin is None
 
-    def append(self, payload: Buffer, time: int, packet: int) -> None:
-        """Octets that begin at `offset`, in order."""
-        log = self.log
-        offset = self.offset
-        end = offset + len(payload)
-        if log.current is not self or end - self.run > DATA_LIMIT:
-            log.flush()
-            log.current = self
-            self.run = offset
-        self.slices.append(payload)
-        self.marks.append(Mark(offset, time, packet))
-        assert self.expected is not None
-        self.expected = (self.expected + len(payload)) & MASK
-        self.offset = end
-
-    def flush(self) -> None:
-        """Make one Data event of the octets appended since the last one."""
-        data = b"".join(self.slices)
-        self.log.events.append(Data(self.direction, self.run, data, tuple(self.marks)))
-        self.slices.clear()
-        self.marks.clear()
-        if len(data) < HISTORY:
-            data = self.tail + data
-        self.tail = data[-HISTORY:]
+    def _close(self, fin: _Fin) -> None:
+        self.log.add(Closed("fin", self.direction, fin.time, fin.packet))
+        self.fin = fin
+        self.closed = True
+        self.steady = False
+        self.tail = b""
 
     def _begin_at(self, seq: int) -> None:
         self.expected = seq
@@ -262,7 +274,7 @@ class Receiver:
         first = self.held[0].seq
         lowest = (first + min(distance(first, early.seq) for early in self.held)) & MASK
         origin = lowest
-        if self.acked is not None and 0 <= distance(self.acked, lowest) <= WAITING_OCTETS:
+        if self.acked != UNKNOWN and 0 <= distance(self.acked, lowest) <= WAITING_OCTETS:
             origin = self.acked
         self._begin_at(origin)
 
@@ -277,7 +289,7 @@ class Receiver:
         self.waiting_octets = sum(len(piece.data or b"") for piece in kept)
 
     def _acknowledged(self, offset: int) -> bool:
-        if self.acked is None or self.expected is None:
+        if self.acked == UNKNOWN:
             return False
         return offset - self.offset <= distance(self.expected, self.acked) <= REACH
 
@@ -291,12 +303,11 @@ class Receiver:
                 self._gap(piece.end - piece.start, piece.time, piece.packet, "snaplen")
             else:
                 self.waiting_octets -= len(piece.data)
-                self.append(piece.data, piece.time, piece.packet)
+                self.log.append(self, piece.data, piece.time, piece.packet)
         del waiting[:ready]
 
     def _gap(self, length: int, time: int, packet: int, reason: str) -> None:
         self.log.add(Gap(self.direction, self.offset, length, time, packet, reason))
-        assert self.expected is not None
         self.expected = (self.expected + length) & MASK
         self.offset += length
         self.tail = b""
@@ -327,7 +338,7 @@ class Receiver:
     def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
         known = self.tail
         if self.log.current is self:
-            known += b"".join(self.slices)
+            known += b"".join(self.log.slices)
         known = known[-HISTORY:]
         first = self.offset - len(known)
         begin = max(start, first)
@@ -386,16 +397,16 @@ class Connection:
         self._forward, self._backward = (client, server) if forward else (server, client)
         self._log.add(Opened(time, self.client, self.server, not self.midstream, packet))
 
-    def feed(self, buffer: Buffer, rows: Sequence[Row], begin: int, end: int) -> int:
-        """Take `rows[begin:end]`, whose payloads lie in `buffer`.
+    def feed(self, buffer: Buffer, rows: Sequence[Row], begin: int = 0) -> int:
+        """Take `rows` from index `begin` on, whose payloads lie in `buffer`.
 
-        Returns the index of the first row not taken: `end`, or the row behind the one that ended
+        Returns the index of the first row not taken: the end, or the row behind the one that ended
         the connection, or a SYN that opens another connection between the same endpoints.
         """
         up, down, log = self._forward, self._backward, self._log
         row = None
-        taken = end
-        for index in range(begin, end):
+        taken = len(rows)
+        for index in range(begin, len(rows)):
             row = rows[index]
             packet, time, forward, seq, ack, flags, start, length, missing = row
             if forward:
@@ -411,13 +422,13 @@ class Connection:
             if not peer.steady:
                 peer.advance(time, packet)
             if flags & RST:
-                if receiver.expected is None or abs(distance(receiver.expected, seq)) <= REACH:
+                if receiver.expected == UNKNOWN or abs(distance(receiver.expected, seq)) <= REACH:
                     self._end("rst", receiver.direction, time, packet)
             elif length or missing or flags & FIN:
                 if flags & SYN:
                     seq = (seq + 1) & MASK
                 if receiver.steady and seq == receiver.expected and not missing and not flags & FIN:
-                    receiver.append(buffer[start : start + length], time, packet)
+                    log.append(receiver, buffer[start : start + length], time, packet)
                     continue
                 payload = bytes(buffer[start : start + length])
                 receiver.segment(seq, payload, missing, bool(flags & FIN), time, packet)
@@ -466,9 +477,9 @@ class Connection:
     ) -> bool:
         """Whether a SYN belongs to this connection; begins the receiver's stream if it does."""
         first = (seq + 1) & MASK
-        if receiver.isn is None:
-            if receiver.expected is None:
-                if receiver.acked is not None and receiver.acked != first:
+        if receiver.isn == UNKNOWN:
+            if receiver.expected == UNKNOWN:
+                if receiver.acked != UNKNOWN and receiver.acked != first:
                     return False
                 receiver.begin(seq)
                 return True
@@ -479,7 +490,7 @@ class Connection:
         if receiver.isn == seq:
             return True
         # A SYN answered twice with different numbers (SYN cookies): the last answer is what counts.
-        again = flags & ACK and peer.isn is not None and ack == (peer.isn + 1) & MASK
+        again = flags & ACK and ack == (peer.isn + 1) & MASK
         if again and receiver.offset == 0 and not receiver.waiting:
             receiver.begin(seq)
             return True

@@ -79,7 +79,7 @@ class Wire:
             connection = self.connections[-1]
             if connection.ended:
                 return
-            at = connection.feed(buffer, rows, at, len(rows))
+            at = connection.feed(buffer, rows, at)
             if at < len(rows) and not connection.ended:
                 connection.finish()
             self.events[-1] += connection.take()
