@@ -202,11 +202,16 @@ class _Tree:
         """Close the parts at `depth` and below; the delimiter's line end begins at `end`."""
         if self.content.startswith(b"\n", end) and self.content.startswith(b"\r", end - 1):
             end -= 1
-        for part in self.open_parts[depth:]:
-            part.end = max(end, part.body)
+        closed = self.open_parts[depth:]
+        if closed:
+            # A blank line that ends a header may be the delimiter's own line end.
+            end = max(end, closed[0].body)
+        for part in closed:
+            part.start = min(part.start, end)
+            part.body = min(part.body, end)
+            part.end = end
         del self.open_parts[depth:]
-        closed = [boundary for boundary, at in self.depth_of.items() if at >= depth]
-        for boundary in closed:
+        for boundary in [name for name, at in self.depth_of.items() if at >= depth]:
             del self.depth_of[boundary]
 
 

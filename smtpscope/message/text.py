@@ -11,6 +11,10 @@ import binascii
 import re
 from collections.abc import Iterator
 from encodings.aliases import aliases
+from itertools import islice
+
+MAX_PADDINGS = 10_000
+"""Runs of base64 padding that are looked at in one body; those behind them count as junk."""
 
 
 def unfold(value: bytes) -> bytes:
@@ -147,7 +151,7 @@ def decode_base64(octets: bytes) -> bytes:
 
 def _padded_runs(octets: bytes) -> Iterator[bytes]:
     start = stray = 0
-    for padding in _PADDING.finditer(octets):
+    for padding in islice(_PADDING.finditer(octets), MAX_PADDINGS):
         first, end = padding.span()
         last_group = (first - start - stray) % 4
         if last_group >= 2 and last_group + end - first >= 4:

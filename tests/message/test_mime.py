@@ -126,6 +126,15 @@ def test_a_part_may_end_within_its_header() -> None:
     assert bodies(content, message.root) == [b"", b"", b""]
 
 
+def test_a_blank_line_may_end_a_header_and_begin_the_next_delimiter() -> None:
+    content, message = read(
+        "Content-Type: multipart/digest; boundary=b\n\n--b\n\n\n--b\n\n\nx\n--b--\n"
+    )
+    assert bodies(content, message.root) == [b"", b"x"]
+    first = message.root.children[0]
+    assert first.children[0].end == first.end
+
+
 def test_a_delimiter_may_be_the_last_octets() -> None:
     content, message = read(MIXED_TEXT + "--b\n\none\n--b")
     assert bodies(content, message.root) == [b"one", b""]

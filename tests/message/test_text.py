@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpscope.message.text import decode_base64, decode_octets, decode_text, unfold
+from smtpscope.message.text import MAX_PADDINGS, decode_base64, decode_octets, decode_text, unfold
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,12 @@ def test_a_tab_that_folds_is_a_space() -> None:
 )
 def test_base64_is_decoded_whatever_its_shape(encoded: bytes, decoded: bytes) -> None:
     assert decode_base64(encoded) == decoded
+
+
+def test_the_runs_of_base64_padding_are_bounded() -> None:
+    encoded = b"NA==" * MAX_PADDINGS
+    assert decode_base64(encoded + b"NA==") == b"4" * MAX_PADDINGS + b"4"
+    assert decode_base64(encoded + b"NA==NA==") == b"4" * MAX_PADDINGS + base64.b64decode("NANA")
 
 
 @given(st.binary(max_size=300), st.integers(1, 80))
