@@ -42,7 +42,7 @@ _SMALLEST = {
     _ENHANCED: 32,
     _SECRETS: 20,
 }
-_PACKETS = (_ENHANCED, _SIMPLE, _PACKET)
+_OTHER_PACKETS = (_SIMPLE, _PACKET)
 _BLOCK_BOUND = SNAPLEN_BOUND + (1 << 20)
 _SCAN_BOUND = 2 * RECORD_BOUND
 """Octets that a block may have to be believed in while looking for one after damage."""
@@ -155,6 +155,16 @@ class PcapngWalker:
         append = positions.append
         while at + 12 <= end:
             kind, length = head(buffer, at)
+            following = at + length
+            if kind == _ENHANCED and 32 <= length <= _BLOCK_BOUND and not length & 3:
+                # Nearly every block comes this way.
+                if following > end:
+                    break
+                if word(buffer, following - 4)[0] != length:
+                    return at, False
+                append(at)
+                at = following
+                continue
             if kind == _SECTION:
                 announced = _ORDERS.get(buffer[at + 8 : at + 12])
                 if announced is None:
@@ -169,7 +179,7 @@ class PcapngWalker:
                 break
             if word(buffer, following - 4)[0] != length:
                 return at, False
-            if kind in _PACKETS:
+            if kind in _OTHER_PACKETS:
                 append(at)
             elif kind == _SECTION:
                 self._order = order
