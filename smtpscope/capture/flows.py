@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ def _folded(words: bytes) -> NDArray[np.uint32]:
 # First four octets, letters in lower case, of what may be SMTP: anywhere, and at a flow's start.
 _ANYWHERE = _folded(b"EHLOHELOLHLOMAILRCPT220 220-554 554-")
 _AT_START = _folded(b"CONNPROX")
+
+
+class _Ended(NamedTuple):
+    """What is remembered of an ended connection: when, and the SYNs' numbers by `forward`."""
+
+    time: int
+    initial_numbers: tuple[int, int]
 
 
 class _Candidate:
@@ -138,8 +145,8 @@ class StreamAssembler:
         self._is_port[list(ports)] = True
         self._max_connections = max_connections
         self._connections: dict[bytes, Connection] = {}
-        self._open = 0
-        self._ended: deque[tuple[int, bytes, Connection]] = deque()
+        self._ended: dict[bytes, _Ended] = {}
+        self._ended_order: deque[tuple[bytes, _Ended]] = deque()
         self._idle: deque[tuple[int, bytes, Connection]] = deque()
         self._candidates: dict[bytes, _Candidate] = {}
         self._elsewhere: dict[bytes, int] = {}
@@ -159,16 +166,15 @@ class StreamAssembler:
     def finish(self) -> list[tuple[Connection, list[StreamEvent]]]:
         """The capture ends: closes what is open. Returns as `feed` does."""
         for connection in self._connections.values():
-            if not connection.ended:
-                connection.finish()
-                self._touched[connection] = None
+            connection.finish()
+            self._touched[connection] = None
         self._connections.clear()
         self._elsewhere.clear()
         self._candidates.clear()
         self._ended.clear()
+        self._ended_order.clear()
         self._idle.clear()
         self._watched = None
-        self._open = 0
         return self._take()
 
     def _take(self) -> list[tuple[Connection, list[StreamEvent]]]:
@@ -219,7 +225,7 @@ class StreamAssembler:
             self._count += 1
             connection.number = self._count
         self._fresh.clear()
-        while self._open > self._max_connections:
+        while len(self._connections) > self._max_connections:
             self._evict()
 
     def _choose(self, batch: SegmentBatch, begin: int, end: int) -> NDArray[np.intp]:
@@ -267,15 +273,15 @@ class StreamAssembler:
     def _may_overflow(
         self, batch: SegmentBatch, order: NDArray[np.intp], endpoints: NDArray[np.uint8]
     ) -> bool:
-        room = self._max_connections - self._open
+        room = self._max_connections - len(self._connections)
         if len(order) <= room:
             return False
         room -= int(np.count_nonzero(batch.flags[order] & SYN))
         if room < 0 or len(endpoints) <= room:
             return room < 0
         names = endpoints.tobytes()
-        known = (self._connections.get(names[at : at + 36]) for at in range(0, len(names), 36))
-        return sum(one is None or one.ended for one in known) > room
+        known = sum(names[at : at + 36] in self._connections for at in range(0, len(names), 36))
+        return len(endpoints) - known > room
 
     def _follow(self, name: bytes, key: int, buffer: Buffer, rows: list[Row]) -> None:
         """Take `rows`, all of the flow between the endpoints `name`."""
@@ -285,10 +291,10 @@ class StreamAssembler:
         while at < len(rows):
             connection = self._connections.get(name)
             if connection is not None:
-                if connection.ended:
-                    at = self._linger(connection, name, rows, at)
-                else:
-                    at = self._advance(connection, name, buffer, rows, at)
+                at = self._advance(connection, name, buffer, rows, at)
+                continue
+            if name in self._ended:
+                at = self._linger(name, rows, at)
                 continue
             row = rows[at]
             if by_port:
@@ -309,20 +315,23 @@ class StreamAssembler:
         at = connection.feed(buffer, rows, at)
         self._touched[connection] = None
         if connection.ended:
-            self._open -= 1
-            self._ended.append((connection.last_time, name, connection))
+            del self._connections[name]
+            self._ended[name] = ended = _Ended(connection.last_time, connection.initial_numbers)
+            self._ended_order.append((name, ended))
         elif at < len(rows):
             connection.finish()
             self._close(name)
         return at
 
-    def _linger(self, connection: Connection, name: bytes, rows: list[Row], at: int) -> int:
+    def _linger(self, name: bytes, rows: list[Row], at: int) -> int:
         """Skip what belongs to an ended connection; forget it where something new begins."""
+        ended = self._ended[name]
         for index in range(at, len(rows)):
             _, time, forward, seq, _, flags, _, length, _ = rows[index]
-            late = time - connection.last_time > LINGER
-            if (flags & SYN and (late or not connection.is_syn(forward, seq))) or (length and late):
-                del self._connections[name]
+            late = time - ended.time > LINGER
+            other = seq != ended.initial_numbers[forward]
+            if (flags & SYN and (late or other)) or (length and late):
+                del self._ended[name]
                 self._unwatch(name)
                 return index
         return len(rows)
@@ -353,7 +362,6 @@ class StreamAssembler:
         lower, higher = _endpoint(name[:18]), _endpoint(name[18:])
         connection = Connection(lower, higher, client_is_lower, row)
         self._connections[name] = connection
-        self._open += 1
         self._fresh.append((row[0], connection))
         if lower.port not in self._ports and higher.port not in self._ports:
             self._elsewhere[name] = key
@@ -375,7 +383,6 @@ class StreamAssembler:
         return ports[0] > ports[1] if ports[0] != ports[1] else forward
 
     def _close(self, name: bytes) -> None:
-        self._open -= 1
         del self._connections[name]
         self._unwatch(name)
 
@@ -389,7 +396,6 @@ class StreamAssembler:
                 ages = [
                     (connection.last_packet, name, connection)
                     for name, connection in self._connections.items()
-                    if not connection.ended
                 ]
                 ages.sort(key=lambda age: age[0])
                 self._idle.extend(ages)
@@ -403,11 +409,11 @@ class StreamAssembler:
         self.evicted += 1
 
     def _forget(self, now: int) -> None:
-        ended = self._ended
-        while ended and (len(ended) > self._max_connections or now - ended[0][0] > LINGER):
-            _, name, connection = ended.popleft()
-            if self._connections.get(name) is connection:
-                del self._connections[name]
+        order = self._ended_order
+        while order and (len(order) > self._max_connections or now - order[0][1].time > LINGER):
+            name, ended = order.popleft()
+            if self._ended.get(name) is ended:
+                del self._ended[name]
                 self._unwatch(name)
         while len(self._candidates) > CANDIDATES:
             del self._candidates[next(iter(self._candidates))]

@@ -28,6 +28,7 @@ from smtpscope.stream import (
 )
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+_CONTROL = FIN | SYN | RST
 MASK = 0xFFFFFFFF
 HALF = 1 << 31
 #: The sequence number expected of a direction whose stream has not begun.
@@ -421,19 +422,19 @@ class Connection:
                 peer.acked = ack
             if not peer.steady:
                 peer.advance(time, packet)
+            if not flags & _CONTROL:
+                if not length and not missing:
+                    continue
+                if receiver.steady and seq == receiver.expected and not missing:
+                    log.append(receiver, buffer[start : start + length], time, packet)
+                    continue
             if flags & RST:
                 if receiver.expected == UNKNOWN or abs(distance(receiver.expected, seq)) <= REACH:
                     self._end("rst", receiver.direction, time, packet)
             elif length or missing or flags & FIN:
-                if flags & SYN:
-                    seq = (seq + 1) & MASK
-                if receiver.steady and seq == receiver.expected and not missing and not flags & FIN:
-                    log.append(receiver, buffer[start : start + length], time, packet)
-                    continue
+                first = (seq + 1) & MASK if flags & SYN else seq
                 payload = bytes(buffer[start : start + length])
-                receiver.segment(seq, payload, missing, bool(flags & FIN), time, packet)
-            else:
-                continue
+                receiver.segment(first, payload, missing, bool(flags & FIN), time, packet)
             if self.ended or (up.closed and down.closed):
                 self.ended = True
                 taken = index + 1
@@ -456,9 +457,10 @@ class Connection:
             direction = Direction.SERVER if client_closed else Direction.CLIENT
             self._end("end", direction, self.last_time, self.last_packet)
 
-    def is_syn(self, forward: bool, seq: int) -> bool:
-        """Whether a SYN with this sequence number is the one that opened this connection."""
-        return (self._forward if forward else self._backward).isn == seq
+    @property
+    def initial_numbers(self) -> tuple[int, int]:
+        """The sequence numbers of the higher and the lower endpoint's SYN, UNKNOWN without one."""
+        return self._backward.isn, self._forward.isn
 
     def _of(self, direction: Direction) -> Receiver:
         return self._forward if self._forward.direction is direction else self._backward
