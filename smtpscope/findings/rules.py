@@ -122,6 +122,15 @@ RULES: dict[str, Rule] = {
     "reply-unfinished": Rule("capture", "note", "the reply breaks off", "RFC 5321 §4.2"),
     # -- AUTH and TLS
     "auth-base64": Rule("syntax", "warning", "no valid base64 in an AUTH exchange", "RFC 4954 §4"),
+    "auth-response-syntax": Rule(
+        "syntax", "warning", "not the form of a response of this mechanism", "RFC 4954 §4"
+    ),
+    "auth-empty-response": Rule(
+        "syntax", "note", "an empty response where the mechanism has none", "RFC 4954 §4"
+    ),
+    "auth-initial-response": Rule(
+        "syntax", "warning", "an initial response, though the server begins", "RFC 4954 §4"
+    ),
     "auth-line-too-long": Rule(
         "syntax", "warning", "an AUTH line longer than 12,288 octets", "RFC 4954 §4"
     ),

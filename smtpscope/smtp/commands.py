@@ -425,7 +425,10 @@ class CommandReader:
 
     def _end_stretch(self) -> None:
         if self._stretch is not None:
-            self._found.append(Exchange(self._stretch, expected=0))
+            exchange = Exchange(self._stretch, expected=0)
+            if not self.holed:
+                exchange.defects.append(Defect("unreadable", self._stretch.span))
+            self._found.append(exchange)
             self._stretch = None
 
     def _read_unfinished_line(self) -> None:

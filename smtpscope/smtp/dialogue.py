@@ -15,7 +15,7 @@ from smtpscope.smtp.commands import AUTHENTICATING, TURNING, CommandReader, Mode
 from smtpscope.smtp.replies import ReplyReader
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import ContentSink, Exchange, Reply
-from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, StreamEvent
+from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, Span, StreamEvent
 
 MAX_UNANSWERED = 10_000
 """Commands that wait for replies; beyond, the oldest counts as unanswered."""
@@ -143,7 +143,7 @@ class Dialogue:
     def _pair(self, reply: Reply) -> None:
         if not self._greeted and self._is_greeting(reply):
             self._greeted = True
-            self._done.append(Exchange(None, [reply], list(reply.defects), greeting=True))
+            self._greet(reply)
             return
         self._greeted = True
         if self._replies_lost:
@@ -161,6 +161,13 @@ class Dialogue:
         exchange.defects.extend(reply.defects)
         self._follow(exchange, reply)
         self._collect()
+
+    def _greet(self, reply: Reply) -> None:
+        exchange = Exchange(None, [reply], list(reply.defects), greeting=True)
+        early = self._pending[0].command if self._pending else None
+        if early is not None and not self._replies_holed:
+            exchange.defects.append(Defect("client-speaks-first", early.span))
+        self._done.append(exchange)
 
     def _is_greeting(self, reply: Reply) -> bool:
         if not self._midstream:
@@ -207,18 +214,25 @@ class Dialogue:
                 self._turn()
                 return
             if verb in AUTHENTICATING:
-                self._follow_auth(reply)
+                self._follow_auth(exchange, reply)
             self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
         if verb == "RCPT":
             self._accepted_recipients += reply.accepted
         elif (exchange.last and exchange.answered) or (verb in ENVELOPE_ENDS and reply.accepted):
             self._accepted_recipients = 0
 
-    def _follow_auth(self, reply: Reply) -> None:
-        if reply.code == 334:
-            self.auths[-1].challenge(reply.lines[0])
-        elif reply.code is not None:
-            self.auths[-1].finish(reply.code)
+    def _follow_auth(self, exchange: Exchange, reply: Reply) -> None:
+        auth = exchange.auth
+        assert auth is not None
+        if reply.code != 334:
+            auth.finish(reply.code)
+            return
+        known = len(auth.defects)
+        text = reply.lines[0]
+        # Behind the code and one separator stands the challenge.
+        start = reply.span.start + 4
+        auth.challenge(text, Span(reply.span.direction, start, start + len(text)))
+        exchange.defects.extend(auth.defects[known:])
 
     def _turn(self) -> None:
         """The sides swap their roles; the one that asked till now greets."""

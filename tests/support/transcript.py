@@ -13,10 +13,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smtpscope.session import Content
+from smtpscope.decode import SessionDecoder
+from smtpscope.session import Content, Session
 from smtpscope.smtp.dialogue import Dialogue
 from smtpscope.smtp.values import Exchange
-from smtpscope.stream import Closed, Data, Direction, Gap, Mark, StreamEvent
+from smtpscope.stream import (
+    Closed,
+    Data,
+    Direction,
+    Endpoint,
+    Gap,
+    Mark,
+    Opened,
+    StreamEvent,
+)
 
 _SIDES = {"C": Direction.CLIENT, "S": Direction.SERVER}
 _ENDINGS = {"<LF>": b"\n", "<CR>": b"\r", "<none>": b""}
@@ -176,3 +186,12 @@ def _spell(exchange: Exchange) -> str:
         asked = f"{command.verb} {argument.decode('latin-1')}".strip()
     codes = " ".join(str(reply.code) for reply in exchange.replies) or "-"
     return f"{asked} | {codes}".lstrip()
+
+
+def session_of(transcript: Transcript) -> Session:
+    """The whole session of a transcript, as `decode` makes it."""
+    opened = Opened(0, Endpoint("192.0.2.1", 40_000), Endpoint("192.0.2.2", 25), True, 0)
+    decoder = SessionDecoder(opened, 1, "transcript")
+    for event in events(transcript):
+        decoder.feed(event)
+    return decoder.finish()

@@ -1,0 +1,96 @@
+"""The JSON lines: bundled captures fit the schema, secrets stay hidden unless asked for."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from support.transcript import Transcript, octets, session_of
+
+from smtpscope.cli import bundled_captures
+from smtpscope.decode import read_sessions
+from smtpscope.export import jsonl
+from smtpscope.stream import Direction
+
+VALIDATOR = Draft202012Validator(jsonl.schema())
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(jsonl.schema())
+
+
+@pytest.mark.parametrize("capture", bundled_captures(), ids=lambda path: path.name)
+@pytest.mark.parametrize("reveal", [False, True], ids=["redacted", "revealed"])
+def test_every_session_fits_the_schema(capture: Path, reveal: bool) -> None:
+    sessions = list(read_sessions(capture))
+    assert sessions
+    for session in sessions:
+        VALIDATOR.validate(json.loads(jsonl.dumps(session, reveal=reveal)))
+
+
+def dialogue(*turns: str) -> Transcript:
+    sides = {"C": Direction.CLIENT, "S": Direction.SERVER}
+    transcript = Transcript("made here")
+    transcript.turns = [(sides[turn[0]], octets(turn[3:]) + b"\r\n") for turn in turns]
+    return transcript
+
+
+def test_octets_that_are_no_text_come_as_base64_beside_their_spelling() -> None:
+    session = session_of(dialogue(r"S: 220 mx\x1b[2J\xff", r"C: HELO \x00a", "S: 250 ok"))
+    found = json.loads(jsonl.dumps(session))
+    VALIDATOR.validate(found)
+    assert found["banner"] == r"mx\x1b[2J\xff"
+    assert b64decode(found["banner_base64"]) == b"mx\x1b[2J\xff"
+    assert b64decode(found["helo_base64"]) == b"\0a"
+
+
+def test_an_auth_secret_appears_only_when_it_is_revealed() -> None:
+    session = session_of(
+        dialogue("S: 220 mx", "C: AUTH PLAIN AGFubgBzM2NyM3Q=", "S: 235 ok", "C: QUIT", "S: 221 ok")
+    )
+    hidden = jsonl.dumps(session)
+    assert "s3cr3t" not in hidden
+    assert "AGFubgBzM2NyM3Q=" not in hidden
+    (auth,) = json.loads(hidden)["auth"]
+    assert auth == {
+        "mechanism": "PLAIN",
+        "identity": "ann",
+        "secret": "[redacted 6 bytes]",
+        "code": 235,
+    }
+    revealed = jsonl.dumps(session, reveal=True)
+    assert "s3cr3t" in revealed
+    assert "AGFubgBzM2NyM3Q=" in revealed
+
+
+def test_lmtp_replies_come_for_each_recipient() -> None:
+    session = session_of(
+        dialogue(
+            "S: 220 lmtp",
+            "C: LHLO a",
+            "S: 250 lmtp",
+            "C: MAIL FROM:<>",
+            "S: 250 ok",
+            "C: RCPT TO:<b@b.test>",
+            "S: 250 ok",
+            "C: RCPT TO:<c@b.test>",
+            "S: 250 ok",
+            "C: DATA",
+            "S: 354 go",
+            "C: Subject: x",
+            "C: ",
+            "C: .",
+            "S: 250 2.0.0 b",
+            "S: 552 5.2.2 c",
+        )
+    )
+    found = json.loads(jsonl.dumps(session))
+    VALIDATOR.validate(found)
+    assert found["lmtp"]
+    (transaction,) = found["transactions"]
+    assert transaction["mail_from"] == ""
+    assert [each["delivery"]["code"] for each in transaction["rcpt_to"]] == [250, 552]
+    assert [reply["code"] for reply in found["exchanges"][-1]["replies"]] == [250, 552]
