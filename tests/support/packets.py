@@ -194,7 +194,7 @@ def ipv6(
 ) -> bytes:
     """An IPv6 datagram. `extensions` are headers by number, each without its first octet."""
     chain = list(extensions)
-    following = [number for number, _ in chain[1:]] + [protocol]
+    first, *following = [*(number for number, _ in chain), protocol]
     body = b"".join(
         bytes([after]) + content for after, (_, content) in zip(following, chain, strict=True)
     )
@@ -204,7 +204,7 @@ def ipv6(
             "!IHBB16s16s",
             6 << 28,
             len(body) if length is None else length,
-            chain[0][0] if chain else protocol,
+            first,
             64,
             ip_address(source).packed,
             ip_address(target).packed,
