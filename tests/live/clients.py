@@ -6,13 +6,17 @@ are wanted as often as not, so only `Conversation.expect` minds what the server 
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import ssl
 import struct
 import subprocess
+import sys
+import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from processes import PATIENCE, LiveError, program, run
+from processes import PATIENCE, LiveError, program, run, wait_until
 from servers import workspace
 
 HELO = "client.example.net"
@@ -111,6 +115,12 @@ class Conversation:
             if lines[-1][:3] != b"%d" % code:
                 raise LiveError(f"{code} was expected, not {lines!r}")
 
+    def type(self, line: bytes) -> None:
+        """Send a line and its LF octet by octet, each when the one before has been received."""
+        for octet in line + b"\n":
+            self.send(bytes([octet]))
+            wait_until(lambda: not self._unacknowledged(), "the peer to take an octet")
+
     def ask(self, command: bytes, *codes: int) -> None:
         """Send a command line and expect replies with these codes."""
         self.send(command + b"\r\n")
@@ -123,6 +133,12 @@ class Conversation:
             stuffed = b"." + stuffed
         self.ask(stuffed.removesuffix(b"\r\n") + b"\r\n.", *codes)
 
+    def start_tls(self) -> None:
+        """Go on in TLS, whoever the server is."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.connection = context.wrap_socket(self.connection)
+
     def wait_for_close(self) -> None:
         """Read until the peer closes."""
         while self.connection.recv(65536):
@@ -133,9 +149,16 @@ class Conversation:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
+    def _unacknowledged(self) -> int:
+        waiting = fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder)
+
 
 @contextmanager
 def conversation(port: int, host: str = "127.0.0.1") -> Iterator[Conversation]:
     """A connection to a server to talk over; closed at the block's end."""
-    with socket.create_connection((host, port), timeout=PATIENCE) as connection:
-        yield Conversation(connection)
+    client = Conversation(socket.create_connection((host, port), timeout=PATIENCE))
+    try:
+        yield client
+    finally:
+        client.connection.close()

@@ -1,7 +1,8 @@
-"""Make the captures in captures/ and their README again: `python tests/live/make_captures.py [NAME…]`.
+"""Make the captures in captures/ and their README again.
 
-It wants root, and plays each scene in a network namespace of its own, where nothing but loopback
-exists, under a made-up host name. With names only these captures are recorded anew.
+`python tests/live/make_captures.py [NAME…]` wants root. It plays each scene in a network
+namespace of its own, where nothing but loopback exists, under a made-up host name. With names
+only these captures are recorded anew.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ def main(names: list[str]) -> None:
         os.execvp("unshare", ["unshare", "--net", "--uts", sys.executable, __file__, *names])
 
     from processes import run
-    from scenes import SCENES
+    from scenes import SCENES, load
 
     run(["hostname", "client.example.net"])
     run(["ip", "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1"])
+    load()
     CAPTURES.mkdir(exist_ok=True)
     versions = software_versions()
     lines = []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds that anything here is waited for."""
 
 LISTEN = "0A"
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 def listens(*ports: int) -> bool:
-    """Whether something listens on each of these TCP ports (asked of the kernel, not by connecting)."""
+    """Whether something listens on each of these TCP ports; asked of the kernel, unnoticed."""
     listening = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if not Path(table).exists():

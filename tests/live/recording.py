@@ -6,24 +6,29 @@ were promised have been seen to close. Only frames of the given ports are kept.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import program, running, wait_until
+from processes import LiveError, program, running, wait_until
 from scapy.layers.inet import TCP
-from scapy.layers.l2 import Ether
-from scapy.utils import RawPcapReader
+from scapy.layers.l2 import Ether  # noqa: F401 - loads the layers that PcapReader looks up
+from scapy.utils import PcapReader
 
 FIN, RST = 0x01, 0x04
 
 
 @contextmanager
 def recording(
-    path: Path, *ports: int, connections: int = 1, nanoseconds: bool = False
+    path: Path,
+    *ports: int,
+    connections: int = 1,
+    nanoseconds: bool = False,
+    interface: str = "lo",
 ) -> Iterator[None]:
-    """Record the TCP traffic of these ports on lo into `path` while the block runs.
+    """Record the TCP traffic of these ports into `path` while the block runs.
 
     A name that ends in .pcapng is written by dumpcap, others by tcpdump. On leaving, waits until
     that many connections have closed (both FINs acknowledged, or a reset).
@@ -31,12 +36,14 @@ def recording(
     expression = " or ".join(f"tcp port {port}" for port in ports)
     log = path.with_name(path.name + ".log")
     if path.suffix == ".pcapng":
-        argv = [program("dumpcap"), "-q", "-i", "lo", "-s", "0", "-f", expression, "-w", str(path)]
+        options = f"-q -i {interface} -s 0 -f".split()
+        argv = [program("dumpcap"), *options, expression, "-w", path]
         announcement = b"File: "
     else:
-        argv = [program("tcpdump"), "-i", "lo", "-U", "-s", "0", "--immediate-mode", "-Z", "root"]
-        argv += ["--time-stamp-precision=nano"] if nanoseconds else []
-        argv += ["-w", str(path), expression]
+        # In immediate mode each frame takes a slot as long as the snapshot: room for 512 of them.
+        options = f"-i {interface} -U --immediate-mode -s 131072 -B 65536 -Z root".split()
+        options += ["--time-stamp-precision=nano"] if nanoseconds else []
+        argv = [program("tcpdump"), *options, "-w", path, expression]
         announcement = b"listening on"
     with running(
         argv,
@@ -49,6 +56,8 @@ def recording(
             lambda: closed_connections(path) >= connections,
             f"the end of {connections} connections in {path.name}",
         )
+    if not re.search(rb"(^|\D)0 packets dropped by kernel|/0 \(", log.read_bytes()):
+        raise LiveError(f"frames are missing in {path.name}: {log.read_text()}")
     log.unlink()
 
 
@@ -60,8 +69,7 @@ def closed_connections(path: Path) -> int:
     ends: dict[tuple, dict[tuple, int]] = {}
     acknowledged: set[tuple] = set()
     reset = set()
-    for frame, _ in RawPcapReader(str(path)):
-        segment = Ether(frame)
+    for segment in PcapReader(str(path)):
         if TCP not in segment:
             continue
         tcp, ip = segment[TCP], segment[TCP].underlayer

@@ -30,7 +30,7 @@ RECIPIENTS = ("ann@example.org", "bob@example.org", "eve@example.org")
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server listens: `port` plain, with STARTTLS when it has a certificate, and `tls_port`."""
+    """Where a server listens: `port` begins in the clear, `tls_port` with TLS."""
 
     port: int
     tls_port: int | None = None
@@ -49,12 +49,10 @@ def workspace() -> Iterator[Path]:
 def self_signed(directory: Path) -> tuple[Path, Path]:
     """A certificate for mx.example.org and localhost, and its key, made by openssl."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
-    run(
-        [program("openssl"), "req", "-x509", "-nodes", "-days", "2"]
-        + ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        + ["-subj", f"/CN={HOSTNAME}", "-addext", f"subjectAltName=DNS:{HOSTNAME},DNS:localhost"]
-        + ["-keyout", str(key), "-out", str(certificate)]
-    )
+    argv = [program("openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={HOSTNAME}"]
+    argv += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    argv += ["-addext", f"subjectAltName=DNS:{HOSTNAME},DNS:localhost"]
+    run([*argv, "-keyout", key, "-out", certificate])
     return certificate, key
 
 
@@ -174,6 +172,8 @@ acl_smtp_rcpt = acl_rcpt
 acl_smtp_vrfy = accept
 acl_smtp_expn = accept
 acl_smtp_data = accept
+acl_smtp_data_prdr = acl_prdr
+notifier_socket =
 host_lookup =
 rfc1413_hosts =
 dns_again_means_nonexist = *
@@ -196,6 +196,10 @@ acl_rcpt:
          verify = recipient
   accept authenticated = *
   deny message = relay not permitted
+acl_prdr:
+  deny local_parts = eve
+       message = Mailbox full
+  accept
 
 begin routers
 {routers}
@@ -219,7 +223,7 @@ onwards:
   driver = smtp
   allow_localhost
   port = {onwards}
-  hosts_try_prdr =
+  hosts_try_prdr = *
 
 begin authenticators
 plain:
@@ -269,7 +273,8 @@ def exim(
 
     The users of PASSWORDS may log in with PLAIN, LOGIN and CRAM-MD5. With `onwards` mail is not
     swallowed but handed at once to the server at that address and port. The `acl_…` are lines
-    that go before the others of that ACL, `main` goes to the main section.
+    that go before the others of that ACL, `main` goes to the main section; with `prdr_enable =
+    true` there eve's mailbox is full.
     """
     port = port or free_port()
     tls_port = (tls_port or free_port()) if tls else None
@@ -315,7 +320,7 @@ def exim(
 
 @contextmanager
 def opensmtpd(*, port: int | None = None) -> Iterator[Server]:
-    """OpenSMTPD, from the unpacked Debian package: mail to ann and bob goes to maildirs in its tree.
+    """OpenSMTPD, from the unpacked Debian package; mail to ann and bob goes to its own maildirs.
 
     Without TLS: Debian 12's build can't sign with OpenSSL 3 and breaks every handshake off.
     """
