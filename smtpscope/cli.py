@@ -138,7 +138,7 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
     from smtpscope.progress import Progress
 
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = _width()
+    width = _width() if sys.stdout.isatty() else None
     out = sys.stdout
     for file in files:
         with Progress(sys.stderr) as progress:
@@ -157,7 +157,7 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
 
 
 def _width() -> int:
-    return shutil.get_terminal_size((110, 40)).columns if sys.stdout.isatty() else 110
+    return shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
 
 
 def _quoted(words: str) -> str:

@@ -114,10 +114,9 @@ class SessionDecoder:
             span = Span(event.direction, event.offset, event.offset + event.length)
             self._note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
         elif isinstance(event, Closed):
-            if event.how == "rst":
-                self._closing = "reset"
-            elif event.how == "fin" and self._closing is None:
-                self._closing = "closed"
+            # An RST behind a FIN is what a closed socket says to late octets: no cut session.
+            if event.how != "end" and self._closing is None:
+                self._closing = "reset" if event.how == "rst" else "closed"
 
     def _note(self, *defects: Defect) -> None:
         self._defects.extend(defects[: MAX_DEFECTS - len(self._defects)])
@@ -142,7 +141,7 @@ def read_sessions(
     found. Raises `NoCaptureError` where the input is no capture.
     """
     with open_capture(source) as reader:
-        decoding = CaptureDecoder(reader.name, ports)
+        decoding = CaptureDecoder(Path(reader.name).name, ports)
         for batch in reader:
             yield from decoding.feed(batch)
             if on_progress is not None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from smtpscope import reference
+from smtpscope.capture.tls import TlsInfo
 from smtpscope.display import text
 from smtpscope.findings import Finding
 from smtpscope.message import Message
@@ -29,9 +30,9 @@ class Row(NamedTuple):
     """One line: who said `text` at `time` (ns since the epoch), and what it means.
 
     `time` is None for the further lines of a reply. `kind` is "command", "message", "reply2" to
-    "reply5" by the reply's class, "reply" without one, or "finding"; a finding's `text` begins
-    with its severity, its `meaning` is the rule's source. `exchange` indexes
-    the exchanges.
+    "reply5" by the reply's class, "reply" without one, "tls" or "finding"; a finding's `text`
+    begins with its severity, its `meaning` is the rule's source. `exchange` indexes the
+    session's exchanges.
     """
 
     time: int | None
@@ -48,43 +49,48 @@ def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
     for index, exchange in enumerate(session.exchanges):
         command = exchange.command
         if command is not None:
-            yield _command_row(command, exchange, index, reveal)
+            yield from _command_rows(command, exchange, index, reveal)
             yield from findings.take(command.span.direction, command.span.end, index)
         for reply in exchange.replies:
             yield from _reply_rows(reply, exchange, index, reveal)
             yield from findings.take(reply.span.direction, reply.span.end, index)
-    yield from findings.rest(len(session.exchanges))
+    last = len(session.exchanges)
+    if session.tls is not None:
+        yield Row(None, Direction.CLIENT, "tls", _tls(session.tls), "encrypted", last)
+    yield from findings.rest(last)
+
+
+def _tls(info: TlsInfo) -> str:
+    client, server = info.octets
+    known = [info.version or info.offered or "TLS"]
+    if info.cipher is not None:
+        known.append(info.cipher)
+    if info.sni is not None:
+        known.append(f"for {text(info.sni, 255)}")
+    return f"[{' '.join(known)}: {client:,} octets from the client, {server:,} from the server]"
 
 
 # -- commands ------------------------------------------------------------------------------------
 
 
-def _command_row(command: Command, exchange: Exchange, index: int, reveal: bool) -> Row:
-    direction = command.span.direction
-    if command.verb == ".":
-        content = exchange.content
-        if isinstance(content, Content):
-            shown = summary(content.finish())
-            return Row(command.time, direction, "message", shown, _command_meaning("."), index)
-        return Row(command.time, direction, "command", ".", _command_meaning("."), index)
-    argument = command.argument
-    if command.redacted is not None and not reveal:
-        argument = command.redacted
-    shown = text(argument, MAX_LINE)
-    if command.verb == "(unreadable)":
-        shown = f"({command.span.end - command.span.start:,} octets that are no command)"
-    elif command.verb not in ("", "(auth)"):
-        shown = f"{text(command.verb)} {shown}" if shown else text(command.verb)
-    meaning = _command_meaning(command.verb)
-    details = _details(command, exchange)
-    return Row(
-        command.time,
-        direction,
-        "command",
-        shown,
-        "; ".join([meaning, *details]) if meaning else "; ".join(details),
-        index,
-    )
+def _command_rows(command: Command, exchange: Exchange, index: int, reveal: bool) -> Iterator[Row]:
+    direction, verb = command.span.direction, command.verb
+    content = exchange.content
+    if verb != "." or not isinstance(content, Content):
+        argument = command.argument
+        if command.redacted is not None and not reveal:
+            argument = command.redacted
+        said = text(argument, MAX_LINE)
+        if verb == "(unreadable)":
+            said = f"({command.span.end - command.span.start:,} octets that are no command)"
+        elif verb not in ("", "(auth)"):
+            said = f"{text(verb)} {said}" if said else text(verb)
+        meaning = "; ".join([_command_meaning(verb), *_details(command, exchange)])
+        yield Row(command.time, direction, "command", said, meaning, index)
+    if exchange.last and isinstance(content, Content):
+        said = summary(content.finish())
+        meaning = "the message; a lone dot ends it" if verb == "." else "the message"
+        yield Row(command.time, direction, "message", said, meaning, index)
 
 
 def summary(message: Message) -> str:
@@ -108,12 +114,14 @@ def summary(message: Message) -> str:
 def _command_meaning(verb: str) -> str:
     row = reference.command(verb)
     if row is not None:
-        return _first_sentence(row.meaning)
+        return row.short
     return "no known command" if verb else "no command"
 
 
 def _first_sentence(meaning: str) -> str:
-    return meaning.split(". ")[0].removesuffix(".")
+    sentence = meaning.split(". ")[0].removesuffix(".")
+    # A name such as SMTP keeps its capitals.
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
 def _details(command: Command, exchange: Exchange) -> Iterator[str]:

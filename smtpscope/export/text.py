@@ -6,6 +6,7 @@ put around text that is safe already.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 
 import click
@@ -13,8 +14,14 @@ import click
 from smtpscope.display import text
 from smtpscope.export.jsonl import iso_time
 from smtpscope.session import Session
+from smtpscope.smtp.transaction import Recipient, Transaction
+from smtpscope.smtp.values import Path
 from smtpscope.stream import Direction
 from smtpscope.transcript import Row, rows
+
+MAX_TRANSACTIONS = 10
+"""Transactions that a session's head tells of, and below that recipients of each."""
+MAX_RECIPIENTS = 3
 
 _STATES = {
     "quit": "ended by QUIT",
@@ -25,6 +32,7 @@ _STATES = {
 _COLOURS = {
     "command": "cyan",
     "message": "blue",
+    "tls": "magenta",
     "reply2": "green",
     "reply3": "green",
     "reply4": "yellow",
@@ -32,68 +40,113 @@ _COLOURS = {
 }
 _SEVERITY_COLOURS = {"note": "cyan", "warning": "yellow", "error": "red"}
 
+_SAID_AT = 15
+"""The column at which what was said begins."""
+
 Paint = Callable[..., str]
 
 
 def lines(
-    session: Session, *, width: int = 100, colour: bool = False, reveal: bool = False
+    session: Session, *, width: int | None = None, colour: bool = False, reveal: bool = False
 ) -> Iterator[str]:
-    """The lines of a session's text, without line endings, meanings from column `width`/2 on."""
+    """The lines of a session's text, without line endings.
+
+    With a `width` (columns of a terminal), meanings are wrapped beside what was said; without one
+    every line that was said is one line.
+    """
     paint: Paint = click.style if colour else _plain
     yield paint(_head(session), bold=True)
-    details = _details(session)
-    if details:
-        yield f"  {details}"
-    column = max(width // 2, 40)
+    for detail in _details(session):
+        yield f"  {detail}"
+    layout = _Layout(width, paint, session.start)
     for row in rows(session, reveal=reveal):
-        yield _line(row, session.start, column, paint)
+        yield from layout.lines(row)
     yield ""
 
 
 def _head(session: Session) -> str:
-    messages = sum(transaction.completed for transaction in session.transactions)
-    shown = [
-        f"{text(session.capture)} #{session.number}",
-        f"{session.client} → {session.server}",
-        f"{iso_time(session.start)[:-4].replace('T', ' ')} UTC",
-        f"{(session.end - session.start) / 1e9:.3f} s",
-        _STATES[session.state],
-        "1 message" if messages == 1 else f"{messages} messages",
-    ]
-    return "  ".join(shown)
+    return f"{text(session.capture)} #{session.number}  {session.client} → {session.server}"
 
 
-def _details(session: Session) -> str:
-    shown = []
+def _details(session: Session) -> Iterator[str]:
+    date = iso_time(session.start)[:-4].replace("T", " ")
+    duration = (session.end - session.start) / 1e9
+    yield f"{date} UTC, {duration:.3f} s, {_STATES[session.state]}"
     if session.tunnel is not None:
         target = f" to {text(str(session.tunnel.target))}" if session.tunnel.target else ""
-        shown.append(f"through {session.tunnel.kind}{target}")
-    if session.tls is not None:
-        info = session.tls
-        known = [info.version or info.offered or "TLS", f"({session.tls_mode})"]
-        if info.sni is not None:
-            known.append(f"for {text(info.sni)}")
-        if info.cipher is not None:
-            known.append(info.cipher)
-        octets = sum(info.octets)
-        shown.append(f"{' '.join(known)}: {octets:,} octets encrypted")
-    return "; ".join(shown)
+        yield f"through {session.tunnel.kind}{target}"
+    for transaction in session.transactions[:MAX_TRANSACTIONS]:
+        yield _envelope(transaction)
+    more = len(session.transactions) - MAX_TRANSACTIONS
+    if more > 0:
+        yield f"and {more} more transactions"
 
 
-def _line(row: Row, start: int, column: int, paint: Paint) -> str:
-    if row.kind == "finding":
-        severity = row.text.split(" ", 1)[0]
-        return "             ! " + paint(
-            f"{row.text} ({row.meaning})", fg=_SEVERITY_COLOURS.get(severity)
-        )
-    time = f"{(row.time - start) / 1e9:+10.3f}" if row.time is not None else " " * 10
-    side = "C" if row.direction is Direction.CLIENT else "S"
-    shown = paint(row.text, fg=_COLOURS.get(row.kind))
-    line = f"{time}  {side}: {shown}"
-    if not row.meaning:
-        return line
-    padding = " " * max(column - 15 - len(row.text), 2)
-    return f"{line}{padding}{paint(row.meaning, dim=True)}"
+def _envelope(transaction: Transaction) -> str:
+    sender = _address(transaction.reverse_path)
+    taken = [each for each in transaction.recipients if not each.refused]
+    refused = [each for each in transaction.recipients if each.refused]
+    shown = f"mail from {sender}"
+    if taken:
+        shown += f" to {_recipients(taken)}"
+    if refused:
+        shown += f", refused for {_recipients(refused)}"
+    return f"{shown}: {'accepted' if transaction.completed else 'not accepted'}"
+
+
+def _recipients(recipients: list[Recipient]) -> str:
+    shown = ", ".join(_address(each.path) for each in recipients[:MAX_RECIPIENTS])
+    more = len(recipients) - MAX_RECIPIENTS
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _address(path: Path | None) -> str:
+    if path is None:
+        return "(unknown)"
+    return text(path.address, 100) if path.address else "<>"
+
+
+class _Layout:
+    """Puts rows into columns: time, side, what was said, what it means."""
+
+    def __init__(self, width: int | None, paint: Paint, start: int) -> None:
+        self._width = width
+        self._paint = paint
+        self._start = start
+        self._meaning_at = min(max((width or 110) // 2, 40), 64)
+
+    def lines(self, row: Row) -> Iterator[str]:
+        if row.kind == "finding":
+            yield from self._finding(row)
+            return
+        time = f"{(row.time - self._start) / 1e9:+10.3f}" if row.time is not None else " " * 10
+        side = "C" if row.direction is Direction.CLIENT else "S"
+        said = self._paint(row.text, fg=_COLOURS.get(row.kind))
+        line = f"{time}  {side}: {said}"
+        used = _SAID_AT + len(row.text)
+        meaning = self._wrapped(row.meaning, self._meaning_at)
+        if not meaning:
+            yield line
+            return
+        if self._width is None or used + 2 <= self._meaning_at:
+            padding = " " * max(self._meaning_at - used, 2)
+            yield line + padding + self._paint(meaning.pop(0), dim=True)
+        else:
+            yield line
+        for more in meaning:
+            yield " " * self._meaning_at + self._paint(more, dim=True)
+
+    def _finding(self, row: Row) -> Iterator[str]:
+        colour = _SEVERITY_COLOURS.get(row.text.split(" ", 1)[0])
+        shown = self._wrapped(f"{row.text} ({row.meaning})", _SAID_AT + 2)
+        for number, line in enumerate(shown):
+            mark = " " if number else "!"
+            yield " " * (_SAID_AT - 2) + f"{mark} " + self._paint(line, fg=colour)
+
+    def _wrapped(self, shown: str, column: int) -> list[str]:
+        if self._width is None or not shown:
+            return [shown] if shown else []
+        return textwrap.wrap(shown, max(self._width - column, 20))
 
 
 def _plain(shown: str, **_: object) -> str:

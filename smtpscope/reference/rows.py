@@ -24,13 +24,15 @@ class DocumentedRow(NamedTuple):
 class CommandRow(NamedTuple):
     """A command, or a pseudo-command: "." (end of data), "(auth)", "(greeting)", "(unreadable)".
 
-    `status`: core, extension, lmtp, obsolete, vendor, probe, http, preamble or pseudo.
+    `short` is `meaning` in a few words. `status`: core, extension, lmtp, obsolete, vendor, probe,
+    http, preamble or pseudo.
     `pipelining`: "any" place in a group, "last" only, or empty where nobody says.
     `answers_as`: the verb whose reply meanings it shares, if any.
     """
 
     verb: str
     syntax: str
+    short: str
     meaning: str
     status: str
     source: str
