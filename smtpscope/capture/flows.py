@@ -131,11 +131,13 @@ class _Candidate:
 class StreamAssembler:
     """Every SMTP connection of a capture.
 
-    `ports` are the ports that are SMTP whatever is said on them. With more than `max_connections`
-    open, the one idle longest is closed with "end"; `evicted` counts these. Results don't depend
-    on how the capture is cut into batches, unless more than CANDIDATES flows on other ports are
-    undecided or more than `max_connections` have ended within LINGER: the oldest of both are
-    forgotten between batches.
+    `ports` are the ports that are SMTP whatever is said on them. A flow on another port is SMTP
+    from its SYN if its first payloads say so, and otherwise from the first payload on that begins
+    with a greeting that names SMTP, with EHLO, HELO, LHLO, MAIL FROM: or RCPT TO:. With more than
+    `max_connections` open, the one idle longest is closed with "end"; `evicted` counts these.
+    Results don't depend on how the capture is cut into batches, unless more than CANDIDATES flows
+    on other ports are undecided or more than `max_connections` have ended within LINGER: the
+    oldest of both are forgotten between batches.
     """
 
     def __init__(self, ports: frozenset[int], *, max_connections: int = 100_000) -> None:
