@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.packets import segments
 from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
@@ -155,12 +156,13 @@ class CaptureDecoder:
     def __init__(self, capture: str, ports: frozenset[int] = SMTP_PORTS) -> None:
         self._capture = capture
         self._assembler = StreamAssembler(ports)
+        self._dissector = Dissector()
         self._open: dict[int, SessionDecoder] = {}
         self._finished: list[tuple[int, Session]] = []
         self.begun = 0
 
     def feed(self, batch: PacketBatch) -> Iterator[Session]:
-        yield from self._decode(self._assembler.feed(segments(batch)))
+        yield from self._decode(self._assembler.feed(segments(batch, self._dissector)))
 
     def finish(self) -> Iterator[Session]:
         """The capture is over: what is still open, too."""

@@ -213,7 +213,9 @@ class CommandReader:
         return True
 
     def _ask(self, verb: str, argument: bytes, line: Line) -> None:
-        exchange = Exchange(self._command(verb, argument, line), [], self._line_defects(line))
+        # In a path 8-bit octets may be UTF-8: the grammar judges them.
+        defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
+        exchange = Exchange(self._command(verb, argument, line), [], defects)
         command = exchange.command
         assert command is not None
         text_end = line.start + len(line.text)
@@ -244,7 +246,7 @@ class CommandReader:
         span = Span(self._direction, line.start, line.end)
         return Command(verb, argument, span, mark.time, mark.packet)
 
-    def _line_defects(self, line: Line) -> list[Defect]:
+    def _line_defects(self, line: Line, *, eight_bit: bool = True) -> list[Defect]:
         text = line.text
         if line.ending == b"\r\n" and text.isascii() and b"\r" not in text and b"\0" not in text:
             return []
@@ -255,7 +257,7 @@ class CommandReader:
             defects.append(("bare-cr", line.start + text.index(b"\r")))
         if b"\0" in text:
             defects.append(("nul", line.start + text.index(b"\0")))
-        if not text.isascii():
+        if eight_bit and not text.isascii():
             first = next(index for index, octet in enumerate(text) if octet > 127)
             defects.append(("eight-bit", line.start + first))
         return [Defect(rule, Span(self._direction, at, at + 1)) for rule, at in defects]

@@ -57,6 +57,7 @@ class Dialogue:
         self._greeted = False
         self._replies_holed = midstream
         self._replies_lost = False
+        self._unended = False
         self._accepted_recipients = 0
         self._pending: deque[Exchange] = deque()
         self._done: list[Exchange] = []
@@ -71,10 +72,10 @@ class Dialogue:
             else:
                 self._replies.feed(event)
                 self._read_replies()
-        elif isinstance(event, Closed) and (
-            event.how != "fin" or event.direction is not self._asker
-        ):
-            self._end_replies()
+        elif isinstance(event, Closed):
+            self._unended = event.how == "end"
+            if event.how != "fin" or event.direction is not self._asker:
+                self._end_replies()
         return self._take_done()
 
     def finish(self) -> list[Exchange]:
@@ -82,9 +83,18 @@ class Dialogue:
         self._end_replies()
         for exchange in self._commands.finish():
             self._expect(exchange)
+        self._drop_unbegun_message()
         while self._pending:
             self._give_up(self._pending[0], "missing-reply")
         return self._take_done()
+
+    def _drop_unbegun_message(self) -> None:
+        message = self._commands.message
+        if message is not None and message.command is not None:
+            span = message.command.span
+            if span.start == span.end and message in self._pending:
+                self._pending.remove(message)
+                self._commands.message = None
 
     @property
     def pending(self) -> tuple[Exchange, ...]:
@@ -264,11 +274,8 @@ class Dialogue:
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         if exchange is self._commands.message:
             self._commands.end_message("data-unfinished", "its end was not seen")
-        if (
-            not exchange.answered
-            and exchange.command is not None
-            and self._heard[self._asker.other]
-        ):
+        heard = self._heard[self._asker.other] and not self._unended
+        if heard and not exchange.answered and exchange.command is not None:
             exchange.defects.append(Defect(rule, exchange.command.span))
         exchange.expected = len(exchange.replies)
         if _verb(exchange) in TURNING and self._commands.mode is Mode.WAIT:
