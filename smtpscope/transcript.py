@@ -51,8 +51,9 @@ def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
         if command is not None:
             yield from _command_rows(command, exchange, index, reveal)
             yield from findings.take(command.span.direction, command.span.end, index)
-        for reply in exchange.replies:
-            yield from _reply_rows(reply, exchange, index, reveal)
+        whose = _addressees(session, exchange) if len(exchange.replies) > 1 else {}
+        for number, reply in enumerate(exchange.replies):
+            yield from _reply_rows(reply, exchange, index, reveal, whose.get(number, ""))
             yield from findings.take(reply.span.direction, reply.span.end, index)
     last = len(session.exchanges)
     if session.tls is not None:
@@ -145,7 +146,21 @@ def _details(command: Command, exchange: Exchange) -> Iterator[str]:
 # -- replies -------------------------------------------------------------------------------------
 
 
-def _reply_rows(reply: Reply, exchange: Exchange, index: int, reveal: bool) -> Iterator[Row]:
+def _addressees(session: Session, exchange: Exchange) -> dict[int, str]:
+    """Which of several replies to a message is about which recipient (RFC 2033 §4.2)."""
+    replies = {id(reply): number for number, reply in enumerate(exchange.replies)}
+    return {
+        replies[id(recipient.delivery)]: text(recipient.path.address, 255)
+        for transaction in session.transactions
+        if transaction.content is exchange.content
+        for recipient in transaction.recipients
+        if recipient.delivery is not None and recipient.path is not None
+    }
+
+
+def _reply_rows(
+    reply: Reply, exchange: Exchange, index: int, reveal: bool, addressee: str
+) -> Iterator[Row]:
     direction = reply.span.direction
     if reply.code is None:
         for number, line in enumerate(reply.lines):
@@ -160,6 +175,8 @@ def _reply_rows(reply: Reply, exchange: Exchange, index: int, reveal: bool) -> I
         shown = f"{reply.code}{separator}{text(line, MAX_LINE)}".rstrip(" ")
         if number == 0:
             meaning = _reply_meaning(reply, exchange)
+            if addressee:
+                meaning = f"for {addressee}: {meaning}"
         elif capabilities:
             meaning = _capability_meaning(line)
         else:

@@ -1,0 +1,33 @@
+"""Draws README's picture again: what `smtpscope read` shows of one bundled capture.
+
+    python -m pip install rich
+    python tests/pictures/make.py
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from smtpscope.decode import read_sessions
+from smtpscope.export.text import lines
+
+HERE = Path(__file__).parent
+CAPTURE = HERE.parent.parent / "captures" / "exim-swaks-greylisted.pcap"
+WIDTH = 118
+
+
+def main() -> None:
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), legacy_windows=False)
+    for session in read_sessions(CAPTURE):
+        for line in lines(session, width=WIDTH, colour=True):
+            console.print(Text.from_ansi(line), soft_wrap=True)
+    title = f"smtpscope read {CAPTURE.name}"
+    (HERE / "review.svg").write_text(console.export_svg(title=title))
+
+
+if __name__ == "__main__":
+    main()
