@@ -34,7 +34,7 @@ def fetch(package: str) -> Path:
         [program("apt-get"), "install", "--simulate", "--no-install-recommends", package]
     ).stdout.decode()
     new = re.findall(r"^Inst (\S+) \(", planned, re.MULTILINE)
-    wanted = [name for name in new if name == package or name.startswith("lib")]
+    wanted = [package, *(name for name in new if name.startswith("lib"))]
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         run([program("apt-get"), "download", *wanted], cwd=Path(scratch))

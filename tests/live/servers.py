@@ -81,6 +81,11 @@ POSTFIX_SETTINGS = {
     "notify_classes": "",
 }
 
+POSTFIX_QUEUES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
+    *("maildrop", "private", "public", "saved", "trace"),
+)
+
 POSTFIX_SERVICES = """\
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
@@ -122,9 +127,12 @@ def postfix(
     tls_port = (tls_port or free_port()) if tls else None
     with workspace() as directory:
         configuration = directory / "etc"
-        for name in ("etc", "queue", "data"):
+        for name in ("etc", "data", "queue", "queue/pid"):
             (directory / name).mkdir(mode=0o755)
-        shutil.chown(directory / "data", "postfix")
+        for name in POSTFIX_QUEUES:
+            (directory / "queue" / name).mkdir(mode=0o700)
+        for name in ("data", *(f"queue/{queue}" for queue in POSTFIX_QUEUES)):
+            shutil.chown(directory / name, "postfix")
         main = {
             **POSTFIX_SETTINGS,
             "queue_directory": str(directory / "queue"),
@@ -140,10 +148,12 @@ def postfix(
         main.update(settings or {})
         (configuration / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
         (configuration / "master.cf").write_text(services)
+        for name in ("main.cf", "master.cf"):
+            # Postfix waits out a file that is seconds old, in case it is still being written.
+            os.utime(configuration / name, (0, 0))
         wanted = [number for number in (port, tls_port) if number is not None]
-        run([program("postfix"), "-c", configuration, "check"])
-        # `postfix start-fg` would put a shell between this process and the one to stop.
-        daemons = run([program("postconf"), "-h", "daemon_directory"]).stdout.decode().strip()
+        # `postfix start-fg` would check for seconds, and put a shell between us and the master.
+        daemons = run([program("postconf"), "-dh", "daemon_directory"]).stdout.decode().strip()
         with running(
             [Path(daemons) / "master", "-s", "-c", configuration],
             log=directory / "start.log",
