@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
@@ -21,17 +22,16 @@ HEADING = """\
 # Recordings of real mail software
 
 Made for smtpscope and part of it, under its licence (GPL-2.0-or-later).
-`sudo .venv/bin/python tests/live/make_captures.py` makes them all again (Debian 12 with
-{packages}).
+`sudo .venv/bin/python tests/live/make_captures.py` makes them all again, on Debian 12 with the
+packages that `.ci/run` installs; it fetches Exim and OpenSMTPD itself and unpacks them in
+`~/.cache/smtpscope-live`.
 
-All names and passwords are made up, and nothing but loopback was ever talked to (its MTU set to
-1500). Unless the table says otherwise tcpdump recorded them.
+All names and passwords are made up, and nothing but loopback (with an MTU of 1500) was ever
+talked to. tcpdump recorded what names no other recorder.
 
 | file | made with | shows |
 |---|---|---|
 """
-
-PACKAGES = "tshark, tcpdump, postfix, swaks, msmtp, curl, openssl, iproute2 and util-linux"
 
 
 def main(names: list[str]) -> None:
@@ -60,10 +60,10 @@ def main(names: list[str]) -> None:
             record(scene.play, CAPTURES / scene.name)
         software = with_versions(scene.software, versions)
         lines.append(f"| {scene.name} | {software} | {scene.shows} |\n")
-    (CAPTURES / "README.md").write_text(HEADING.format(packages=PACKAGES) + "".join(lines))
+    (CAPTURES / "README.md").write_text(HEADING + "".join(lines))
 
 
-def record(play, path: Path) -> None:
+def record(play: Callable[[Path], None], path: Path) -> None:
     """Play a scene; what it records is gzipped if its name says so."""
     with tempfile.TemporaryDirectory() as name:
         fresh = Path(name) / path.name.removesuffix(".gz")
@@ -84,12 +84,14 @@ def software_versions() -> dict[str, str]:
         found = re.search(pattern, (done.stdout + done.stderr).decode())
         return found[1] if found else ""
 
-    exim = (CACHE / "exim4-daemon-light/usr/sbin/exim4").read_bytes()
-    opensmtpd = (CACHE / "opensmtpd/usr/sbin/smtpd").read_bytes()
+    def inside(pattern: bytes, name: str) -> str:
+        found = re.search(pattern, (CACHE / name).read_bytes())
+        return found[1].decode() if found else ""
+
     return {
         "Postfix": first(r"= (\S+)", program("postconf"), "-d", "mail_version"),
-        "Exim": re.search(rb"\x00(4\.\d+)\x00", exim)[1].decode(),
-        "OpenSMTPD": re.search(rb"(\d+\.\d+\.\d+p\d+)", opensmtpd)[1].decode(),
+        "Exim": inside(rb"\x00(4\.\d+)\x00", "exim4-daemon-light/usr/sbin/exim4"),
+        "OpenSMTPD": inside(rb"OpenSMTPD (\d\S+?)[\x00\n]", "opensmtpd/usr/sbin/smtpd"),
         "swaks": first(r"version (\S+)", program("swaks"), "--version"),
         "msmtp": first(r"version (\S+)", program("msmtp"), "--version"),
         "curl": first(r"^curl (\S+)", program("curl"), "--version"),

@@ -19,6 +19,9 @@ from scapy.utils import PcapReader
 
 FIN, RST = 0x01, 0x04
 
+Endpoint = tuple[str, int]
+Flow = tuple[Endpoint, ...]
+
 
 @contextmanager
 def recording(
@@ -37,13 +40,13 @@ def recording(
     log = path.with_name(path.name + ".log")
     if path.suffix == ".pcapng":
         options = f"-q -i {interface} -s 0 -f".split()
-        argv = [program("dumpcap"), *options, expression, "-w", path]
+        argv = [program("dumpcap"), *options, expression, "-w", str(path)]
         announcement = b"File: "
     else:
         # In immediate mode each frame takes a slot as long as the snapshot: room for 512 of them.
         options = f"-i {interface} -U --immediate-mode -s 131072 -B 65536 -Z root".split()
         options += ["--time-stamp-precision=nano"] if nanoseconds else []
-        argv = [program("tcpdump"), *options, "-w", path, expression]
+        argv = [program("tcpdump"), *options, "-w", str(path), expression]
         announcement = b"listening on"
     with running(
         argv,
@@ -66,9 +69,9 @@ def closed_connections(path: Path) -> int:
 
     The order of the frames doesn't matter: on lo two processors may record them out of turn.
     """
-    ends: dict[tuple, dict[tuple, int]] = {}
-    acknowledged: set[tuple] = set()
-    reset = set()
+    ends: dict[Flow, dict[Endpoint, int]] = {}
+    acknowledged: set[tuple[Flow, Endpoint, int]] = set()
+    reset: set[Flow] = set()
     for segment in PcapReader(str(path)):
         if TCP not in segment:
             continue

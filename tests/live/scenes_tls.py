@@ -64,6 +64,27 @@ def _(path: Path) -> None:
         _inject(keys, sealed, path)
 
 
+@scene(
+    "exim-curl-smtps-keys.pcapng",
+    "curl to Exim; the session's secrets were added with editcap",
+    "TLS 1.3 (ChaCha20) from the first octet, AUTH PLAIN inside, with its keys",
+)
+def _(path: Path) -> None:
+    login = ["--user", f"ann:{PASSWORDS['ann']}", "--login-options", "AUTH=PLAIN"]
+    cipher = ["--insecure", "--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256"]
+    with workspace() as directory:
+        keys, sealed = directory / "keys", directory / "sealed.pcap"
+        with exim(port=SMTP, tls_port=SMTPS, tls=True), recording(sealed, SMTPS):
+            curl(
+                f"smtps://127.0.0.1:{SMTPS}/{HELO}",
+                messages.note(),
+                *login,
+                *cipher,
+                env={"SSLKEYLOGFILE": str(keys)},
+            )
+        _inject(keys, sealed, path)
+
+
 def _inject(keys: Path, sealed: Path, path: Path) -> None:
     secrets = f"tls,{keys}"
     run([program("editcap"), "-F", "pcapng", "--inject-secrets", secrets, sealed, path])

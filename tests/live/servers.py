@@ -123,6 +123,8 @@ def postfix(
 
     With `tls` it has a certificate: STARTTLS on `port`, and TLS from the start on `tls_port`.
     """
+    # `postfix start-fg` would check for seconds, and put a shell between us and the master.
+    daemons = run([program("postconf"), "-dh", "daemon_directory"]).stdout.decode().strip()
     port = port or free_port()
     tls_port = (tls_port or free_port()) if tls else None
     with workspace() as directory:
@@ -152,8 +154,6 @@ def postfix(
             # Postfix waits out a file that is seconds old, in case it is still being written.
             os.utime(configuration / name, (0, 0))
         wanted = [number for number in (port, tls_port) if number is not None]
-        # `postfix start-fg` would check for seconds, and put a shell between us and the master.
-        daemons = run([program("postconf"), "-dh", "daemon_directory"]).stdout.decode().strip()
         with running(
             [Path(daemons) / "master", "-s", "-c", configuration],
             log=directory / "start.log",
