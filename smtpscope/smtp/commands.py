@@ -69,7 +69,8 @@ class CommandReader:
     """Reads what one direction asks.
 
     `alone` is to be set by the owner while nothing of the other direction was seen: then no reply
-    is waited for. `message` is the exchange whose message octets are being read.
+    is waited for. `message` is the exchange whose message octets are being read, `waiting` the one
+    whose reply decides how to go on.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class CommandReader:
         self._synced = synced
         self._mid_line = False
         self._stretch: Command | None = None
-        self._turning = ""
+        self.waiting: Exchange | None = None
         self._auth_over = False
         self._content: ContentSink | None = None
         self._scanner: DataScanner | None = None
@@ -127,9 +128,10 @@ class CommandReader:
 
     def proceed(self, code: int | None, mark: Mark) -> None:
         """The reply that was waited for has come with this code, at this time."""
-        mode = TURNING[self._turning].get(code or 0, Mode.COMMAND)
-        self.mode = mode
-        self._auth_over = mode is Mode.COMMAND and self._turning in AUTHENTICATING
+        verb = self._waiting_verb
+        self.waiting = None
+        self.mode = mode = TURNING[verb].get(code or 0, Mode.COMMAND)
+        self._auth_over = mode is Mode.COMMAND and verb in AUTHENTICATING
         if mode is Mode.DATA:
             self._begin_data(mark)
 
@@ -150,7 +152,7 @@ class CommandReader:
                 span = self.message.command.span
                 if span.end > span.start:
                     self.end_message("data-unfinished", "the connection ended before the lone dot")
-        elif self.mode is Mode.CHUNK:
+        elif self.mode is Mode.CHUNK and self.message is not None:
             self.end_message("chunk-unfinished", f"{self._remaining} octets did not come")
         elif len(self._octets) and self.mode in (Mode.COMMAND, Mode.AUTH):
             self._read_unfinished_line()
@@ -238,8 +240,7 @@ class CommandReader:
             exchange.defects.append(Defect("unknown-command", command.span, verb))
         self._found.append(exchange)
         if verb in TURNING:
-            self._turning = verb
-            self.mode = Mode.WAIT
+            self._wait(exchange)
 
     def _command(self, verb: str, argument: bytes, line: Line) -> Command:
         mark = self._octets.mark(line.end - 1)
@@ -286,8 +287,7 @@ class CommandReader:
             self.mode = Mode.COMMAND
             return True
         self._add_auth_line(line)
-        self._turning = "(auth)"
-        self.mode = Mode.WAIT
+        self._wait(self._found[-1])
         return True
 
     def _add_auth_line(self, line: Line) -> None:
@@ -309,11 +309,21 @@ class CommandReader:
             return False
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
-        code = next(iter(TURNING[self._turning]), 0)
-        if TURNING[self._turning].get(code) is Mode.TLS and self._octets.peek(1) != b"\x16":
+        code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
+        if mode is Mode.TLS and self._octets.peek(1) != b"\x16":
             code = 0
         self.proceed(code, mark)
         return True
+
+    def _wait(self, exchange: Exchange) -> None:
+        self.waiting = exchange
+        self.mode = Mode.WAIT
+
+    @property
+    def _waiting_verb(self) -> str:
+        assert self.waiting is not None
+        assert self.waiting.command is not None
+        return self.waiting.command.verb
 
     # -- messages ----------------------------------------------------------------------------
 

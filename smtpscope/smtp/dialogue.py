@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from smtpscope.smtp.commands import AUTHENTICATING, TURNING, CommandReader, Mode
+from smtpscope.smtp.commands import AUTHENTICATING, CommandReader, Mode
 from smtpscope.smtp.replies import ReplyReader
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import ContentSink, Exchange, Reply
@@ -208,18 +208,21 @@ class Dialogue:
         self._done.append(exchange)
 
     def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
-        if exchange.replies or not exchange.last:
+        if exchange.replies:
             return
-        if reply.code == 353:
+        if reply.code == 354 and _verb(exchange) == "XEXCH50":
+            # The octets that it counts follow, and are answered by another reply.
+            exchange.expected = 2
+        elif exchange.last and reply.code == 353:
             # PRDR: one reply for each recipient and one for the message.
             exchange.expected = self._accepted_recipients + 2
-        elif self.lmtp:
+        elif exchange.last and self.lmtp:
             exchange.expected = max(self._accepted_recipients, 1)
 
     def _follow(self, exchange: Exchange, reply: Reply) -> None:
         """What the reply means for the reading of what comes next."""
         verb = _verb(exchange)
-        if verb in TURNING and self._commands.mode is Mode.WAIT:
+        if exchange is self._commands.waiting:
             if verb in ("TURN", "ATRN") and reply.accepted:
                 self._turn()
                 return
@@ -278,7 +281,7 @@ class Dialogue:
         if heard and not exchange.answered and exchange.command is not None:
             exchange.defects.append(Defect(rule, exchange.command.span))
         exchange.expected = len(exchange.replies)
-        if _verb(exchange) in TURNING and self._commands.mode is Mode.WAIT:
+        if exchange is self._commands.waiting:
             self._commands.proceed(None, Mark(0, exchange.time, 0))
         self._collect()
 
