@@ -1,0 +1,120 @@
+"""Transactions: which envelope a dialogue's exchanges make, and what becomes of it."""
+
+from __future__ import annotations
+
+from support.transcript import Transcript, octets, session_of
+
+from smtpscope.smtp.transaction import Transaction
+from smtpscope.stream import Direction
+
+SIDES = {"C": Direction.CLIENT, "S": Direction.SERVER}
+MESSAGE = ("C: DATA", "S: 354 go", "C: Subject: x", "C: ", "C: .")
+
+
+def transactions(*turns: str) -> list[Transaction]:
+    transcript = Transcript("made here")
+    transcript.turns = [(SIDES[turn[0]], octets(turn[3:]) + b"\r\n") for turn in turns]
+    return session_of(transcript).transactions
+
+
+def addresses(transaction: Transaction) -> list[bytes]:
+    return [each.path.address for each in transaction.recipients if each.path is not None]
+
+
+def mail(name: str, code: int = 250) -> tuple[str, str]:
+    return f"C: MAIL FROM:<{name}@a.test>", f"S: {code} x"
+
+
+def rcpt(name: str, code: int = 250) -> tuple[str, str]:
+    return f"C: RCPT TO:<{name}@b.test>", f"S: {code} x"
+
+
+def test_a_message_accepted() -> None:
+    (found,) = transactions("S: 220 x", *mail("a"), *rcpt("b"), *MESSAGE, "S: 250 queued")
+    assert found.completed
+    assert found.via == "DATA"
+    assert found.reverse_path is not None
+    assert found.reverse_path.address == b"a@a.test"
+    assert addresses(found) == [b"b@b.test"]
+    assert found.reply is not None
+    assert found.reply.lines == (b"queued",)
+
+
+def test_one_recipient_refused() -> None:
+    (found,) = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), *rcpt("c", 550), *MESSAGE, "S: 250 queued"
+    )
+    assert [each.refused for each in found.recipients] == [False, True]
+    assert found.completed
+
+
+def test_a_message_refused_ends_the_transaction_too() -> None:
+    first, second = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), *MESSAGE, "S: 554 spam", *mail("c"), *rcpt("d")
+    )
+    assert not first.completed
+    assert first.reply is not None
+    assert first.reply.code == 554
+    assert addresses(second) == [b"d@b.test"]
+
+
+def test_an_accepted_rset_ends_it_and_a_refused_one_does_not() -> None:
+    found = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), "C: RSET", "S: 500 what", *rcpt("c"),
+        "C: RSET", "S: 250 ok", *rcpt("d"),
+    )  # fmt: skip
+    assert [addresses(each) for each in found] == [[b"b@b.test", b"c@b.test"], [b"d@b.test"]]
+
+
+def test_an_accepted_ehlo_ends_it_and_noop_and_vrfy_do_not() -> None:
+    found = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), "C: NOOP", "S: 250 ok", "C: VRFY x", "S: 252 x",
+        *rcpt("c"), "C: EHLO a.test", "S: 250 x", *rcpt("d"),
+    )  # fmt: skip
+    assert [addresses(each) for each in found] == [[b"b@b.test", b"c@b.test"], [b"d@b.test"]]
+
+
+def test_a_nested_mail_that_is_refused_leaves_the_transaction_alone() -> None:
+    (found,) = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), *mail("evil", 503), *MESSAGE, "S: 250 queued"
+    )
+    assert found.reverse_path is not None
+    assert found.reverse_path.address == b"a@a.test"
+    assert found.completed
+
+
+def test_a_refused_mail_is_kept_with_its_reply_and_the_next_one_is_another() -> None:
+    first, second = transactions("S: 220 x", *mail("a", 550), *rcpt("b", 503), *mail("c"))
+    assert first.reply is not None
+    assert first.reply.code == 550
+    assert [each.refused for each in first.recipients] == [True]
+    assert second.reply is None
+
+
+def test_data_refused_leaves_the_transaction_open() -> None:
+    (found,) = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b", 550), "C: DATA", "S: 554 no recipients", *rcpt("c")
+    )
+    assert found.reply is not None
+    assert found.reply.code == 554
+    assert addresses(found) == [b"b@b.test", b"c@b.test"]
+    assert not found.completed
+
+
+def test_chunks_make_one_message() -> None:
+    (found,) = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"),
+        "C: BDAT 14", "C: Subject: abc", "S: 250 ok",
+    )  # fmt: skip
+    assert found.via == "BDAT"
+    assert not found.completed
+
+
+def test_without_replies_the_commands_alone_make_the_envelope() -> None:
+    first, second = transactions(
+        "C: MAIL FROM:<a@a.test>", "C: RCPT TO:<b@b.test>", "C: DATA", "C: x", "C: .",
+        "C: MAIL FROM:<c@a.test>", "C: RCPT TO:<d@b.test>",
+    )  # fmt: skip
+    assert addresses(first) == [b"b@b.test"]
+    assert not first.completed
+    assert addresses(second) == [b"d@b.test"]
