@@ -29,10 +29,17 @@ class Line(NamedTuple):
     end: int
 
 
-class Octets:
-    """The octets of one direction that nobody has taken yet."""
+# A NamedTuple's own constructor takes twice as long, and there is one for every line.
+_new = tuple.__new__
 
-    __slots__ = ("_data", "_index", "_marks", "_searched", "base")
+
+class Octets:
+    """The octets of one direction that nobody has taken yet.
+
+    `overlong`: the last call of `line` found no LF within `MAX_LINE` octets.
+    """
+
+    __slots__ = ("_data", "_index", "_marks", "_searched", "base", "overlong")
 
     def __init__(self) -> None:
         self._data: bytes | bytearray = b""
@@ -40,6 +47,7 @@ class Octets:
         self._searched = 0
         self._marks: list[Mark] = []
         self.base = 0
+        self.overlong = False
 
     def __len__(self) -> int:
         return len(self._data) - self._index
@@ -78,24 +86,20 @@ class Octets:
 
     def line(self) -> Line | None:
         """The next line, if its LF is there within `MAX_LINE` octets."""
-        index = self._index
-        newline = self._data.find(b"\n", max(index, self._searched), index + MAX_LINE)
+        index, data = self._index, self._data
+        newline = data.find(b"\n", max(index, self._searched), index + MAX_LINE)
         if newline < 0:
-            self._searched = min(len(self._data), index + MAX_LINE)
+            self._searched = min(len(data), index + MAX_LINE)
+            self.overlong = self._searched - index >= MAX_LINE
             return None
-        self._index = newline + 1
+        self.overlong = False
+        self._index = end = newline + 1
         ending = b"\n"
-        if newline > index and self._data[newline - 1] == 0x0D:
+        if newline > index and data[newline - 1] == 0x0D:
             newline -= 1
             ending = b"\r\n"
-        return Line(
-            bytes(self._data[index:newline]), ending, self.base + index, self.base + self._index
-        )
-
-    @property
-    def overlong(self) -> bool:
-        """The next line has no LF within `MAX_LINE` octets."""
-        return self._searched - self._index >= MAX_LINE
+        base = self.base
+        return _new(Line, (bytes(data[index:newline]), ending, base + index, base + end))
 
     def give_back(self, count: int) -> None:
         """Undo the last `count` octets of `take`."""
