@@ -108,8 +108,8 @@ def explain(words: tuple[str, ...]) -> None:
     if not entries:
         nearest = reference.nearest(" ".join(words))
         hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
-        raise UsageError(f"nothing is known about {_quoted(' '.join(words))}.{hint}")
-    click.echo(reference.render(entries, width=_width()), nl=False)
+        raise UsageError(f"nothing is known about “{_shown(' '.join(words))}”.{hint}")
+    click.echo(reference.render(entries, width=_width()))
 
 
 @cli.command()
@@ -142,8 +142,12 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
     out = sys.stdout
     for file in files:
         with Progress(sys.stderr) as progress:
+            notes: list[str] = []
             sessions: Iterable[Session] = read_sessions(
-                file, ports=SMTP_PORTS.union(ports), on_progress=progress.update
+                file,
+                ports=SMTP_PORTS.union(ports),
+                on_progress=progress.update,
+                on_note=notes.append,
             )
             for session in sessions:
                 progress.clear()
@@ -154,16 +158,18 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
                     for line in text.lines(session, width=width, colour=colour, reveal=reveal):
                         out.write(line)
                         out.write("\n")
+        for note in notes:
+            click.echo(f"smtpscope: {_shown(file)}: {note}", err=True)
 
 
 def _width() -> int:
     return shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
 
 
-def _quoted(words: str) -> str:
+def _shown(words: str) -> str:
     from smtpscope.display import text
 
-    return f"“{text(words, 60)}”"
+    return text(words, 200)
 
 
 def run(arguments: list[str]) -> int:

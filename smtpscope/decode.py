@@ -65,11 +65,16 @@ class SessionDecoder:
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completed."""
         time = event.marks[-1].time if isinstance(event, Data) else event.time
-        self.session.end = max(self.session.end, time)
+        if time > self.session.end:
+            self.session.end = time
         found: list[Exchange] = []
-        for passed in [event] if self._tunnel.done else self._tunnel.feed(event):
-            self._decode(passed, found)
-        self._add(found)
+        if self._tunnel.done:
+            self._decode(event, found)
+        else:
+            for passed in self._tunnel.feed(event):
+                self._decode(passed, found)
+        if found:
+            self._add(found)
         return found
 
     def finish(self) -> Session:
@@ -94,10 +99,16 @@ class SessionDecoder:
         return session
 
     def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
-        if isinstance(event, Gap | Closed | Noted):
-            self._observe(event)
         dialogue = self._dialogue
-        todo = [event]
+        todo: list[StreamEvent] = [event]
+        if not isinstance(event, Data):
+            self._observe(event)
+        elif self._tls.idle:
+            found += dialogue.feed(event)
+            if not dialogue.upgraded:
+                return
+            self._tls.expect()
+            todo = [*dialogue.release()]
         while todo:
             plain = self._tls.feed(todo.pop(0))
             for index, passed in enumerate(plain):
@@ -110,14 +121,13 @@ class SessionDecoder:
                     todo[0:0] = [*dialogue.release(), *plain[index + 1 :]]
                     break
 
-    def _observe(self, event: Gap | Closed | Noted) -> None:
+    def _observe(self, event: StreamEvent) -> None:
         if isinstance(event, Gap):
             span = Span(event.direction, event.offset, event.offset + event.length)
             self._note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
-        elif isinstance(event, Closed):
+        elif isinstance(event, Closed) and event.how != "end" and self._closing is None:
             # An RST behind a FIN is what a closed socket says to late octets: no cut session.
-            if event.how != "end" and self._closing is None:
-                self._closing = "reset" if event.how == "rst" else "closed"
+            self._closing = "reset" if event.how == "rst" else "closed"
 
     def _note(self, *defects: Defect) -> None:
         self._defects.extend(defects[: MAX_DEFECTS - len(self._defects)])
@@ -134,12 +144,14 @@ def read_sessions(
     *,
     ports: frozenset[int] = SMTP_PORTS,
     on_progress: Callable[[CaptureReader, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Session]:
     """The sessions of a capture file, in the order of their first packets.
 
     `source` is a path or a binary stream; `ports` are those whose connections are all taken for
     SMTP. `on_progress` is called after each batch with the reader and the number of sessions
-    found. Raises `NoCaptureError` where the input is no capture.
+    found, `on_note` at the end with each thing that the capture itself leaves to be told: damage,
+    drops, bounds. Raises `NoCaptureError` where the input is no capture.
     """
     with open_capture(source) as reader:
         decoding = CaptureDecoder(Path(reader.name).name, ports)
@@ -148,6 +160,19 @@ def read_sessions(
             if on_progress is not None:
                 on_progress(reader, decoding.begun)
         yield from decoding.finish()
+        if on_note is not None:
+            for note in (*_capture_notes(reader), *decoding.notes()):
+                on_note(note)
+
+
+def _capture_notes(reader: CaptureReader) -> Iterator[str]:
+    yield from reader.problems
+    if reader.truncated is not None:
+        yield f"cut short: the packet at octet {reader.truncated:,} and what followed is missing"
+    for index, counted in sorted(reader.statistics.items()):
+        dropped = (counted.dropped or 0) + (counted.dropped_by_system or 0)
+        if dropped:
+            yield f"{dropped:,} packets were dropped when interface {index} was recorded"
 
 
 class CaptureDecoder:
@@ -159,10 +184,20 @@ class CaptureDecoder:
         self._dissector = Dissector()
         self._open: dict[int, SessionDecoder] = {}
         self._finished: list[tuple[int, Session]] = []
+        self._unreadable = 0
         self.begun = 0
 
     def feed(self, batch: PacketBatch) -> Iterator[Session]:
-        yield from self._decode(self._assembler.feed(segments(batch, self._dissector)))
+        found = segments(batch, self._dissector)
+        self._unreadable += found.unreadable
+        yield from self._decode(self._assembler.feed(found))
+
+    def notes(self) -> Iterator[str]:
+        """What was left out, in words for the user."""
+        if self._unreadable:
+            yield f"{self._unreadable:,} packets have headers that could not be read"
+        if self._assembler.evicted:
+            yield f"{self._assembler.evicted:,} sessions were ended early: too many at once"
 
     def finish(self) -> Iterator[Session]:
         """The capture is over: what is still open, too."""
@@ -174,15 +209,18 @@ class CaptureDecoder:
 
     def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> Iterator[Session]:
         for connection, stream in events:
+            number = connection.number
+            decoder = self._open.get(number)
             for event in stream:
-                if isinstance(event, Opened):
+                if decoder is None:
+                    # Every connection's first event says that it opens.
+                    assert isinstance(event, Opened)
                     self.begun += 1
-                    decoder = SessionDecoder(event, connection.number, self._capture)
-                    self._open[connection.number] = decoder
-                self._open[connection.number].feed(event)
-            if connection.ended:
-                decoder = self._open.pop(connection.number)
-                heapq.heappush(self._finished, (connection.number, decoder.finish()))
+                    decoder = self._open[number] = SessionDecoder(event, number, self._capture)
+                decoder.feed(event)
+            if connection.ended and decoder is not None:
+                del self._open[number]
+                heapq.heappush(self._finished, (number, decoder.finish()))
         yield from self._ordered()
 
     def _ordered(self) -> Iterator[Session]:

@@ -179,3 +179,14 @@ def test_progress_is_told_with_the_reader_and_the_sessions_begun() -> None:
 def test_a_capture_without_smtp_has_no_sessions() -> None:
     assert sessions([Packet(b"\0" * 60)]) == []
     assert sessions([]) == []
+
+
+def test_what_the_capture_leaves_out_is_told() -> None:
+    octets = pcap([*connection([*HELLO, *QUIT]), Packet(b"\0" * 12 + b"\x08\x00\x45")])
+    notes: list[str] = []
+    assert len(list(read_sessions(io.BytesIO(octets + b"\0" * 7), on_note=notes.append))) == 1
+    assert [note.split(":")[0] for note in notes][:1] == ["cut short"]
+    assert notes[1] == "1 packets have headers that could not be read"
+    notes.clear()
+    list(read_sessions(io.BytesIO(pcap(connection(HELLO))), on_note=notes.append))
+    assert notes == []
