@@ -173,10 +173,16 @@ class CommandReader:
         self._end_message()
         self._synced = not self._message_holed
 
-    @property
-    def message_may_have_ended(self) -> bool:
-        """Octets of the message are missing, or it stopped where some servers see its end."""
-        return self._message_holed or (self._scanner is not None and self._scanner.at_odd_end)
+    def message_may_have_ended(self, accepted: bool) -> bool:
+        """Whether a reply to the message, `accepted` or not, shows that the server saw its end.
+
+        It does where octets of the message are missing, and where the message stopped at what
+        some servers take for the end; an acceptance also where that stands further up.
+        """
+        scanner = self._scanner
+        if self._message_holed or scanner is None:
+            return self._message_holed
+        return scanner.at_odd_end or (accepted and bool(scanner.defects))
 
     # -- command lines -----------------------------------------------------------------------
 

@@ -28,6 +28,13 @@ ONLY_ANSWERS: dict[int, frozenset[str]] = {
 }
 """Codes that show which command they answer, used where replies may be missing."""
 
+INTERMEDIATE = frozenset({334, 354})
+"""Of these, the codes that decide what the client's next octets are: they are believed even where
+no reply is known to be missing, for some servers leave one out."""
+
+UNFINISHED = frozenset({"data-unfinished", "chunk-unfinished", "line-unfinished"})
+"""Defects of what broke off: nobody owes it a reply."""
+
 ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
 """Accepted, these leave no recipient behind."""
 
@@ -164,7 +171,7 @@ class Dialogue:
             self._add_unasked(reply)
             return
         message = self._commands.message
-        if exchange is message and self._commands.message_may_have_ended:
+        if exchange is message and self._commands.message_may_have_ended(reply.accepted):
             self._commands.end_message("end-of-data-unseen", "the server answered the message")
         self._set_expected(exchange, reply)
         exchange.replies.append(reply)
@@ -186,7 +193,8 @@ class Dialogue:
 
     def _answered_by(self, reply: Reply) -> Exchange | None:
         first = next((exchange for exchange in self._pending if not exchange.answered), None)
-        if first is None or not self._replies_holed:
+        holed = self._replies_holed
+        if first is None or not (holed or reply.code in INTERMEDIATE):
             return first
         if reply.code is None:
             return None
@@ -197,7 +205,7 @@ class Dialogue:
                     for skipped in tuple(self._pending):
                         if skipped is exchange:
                             return exchange
-                        self._give_up(skipped, "reply-lost")
+                        self._give_up(skipped, "reply-lost" if holed else "missing-reply")
         return first
 
     def _add_unasked(self, reply: Reply) -> None:
@@ -277,8 +285,9 @@ class Dialogue:
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         if exchange is self._commands.message:
             self._commands.end_message("data-unfinished", "its end was not seen")
+        owed = not any(defect.rule in UNFINISHED for defect in exchange.defects)
         heard = self._heard[self._asker.other] and not self._unended
-        if heard and not exchange.answered and exchange.command is not None:
+        if owed and heard and not exchange.answered and exchange.command is not None:
             exchange.defects.append(Defect(rule, exchange.command.span))
         exchange.expected = len(exchange.replies)
         if exchange is self._commands.waiting:
