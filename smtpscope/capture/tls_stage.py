@@ -34,6 +34,11 @@ class TlsStage:
         self._held: list[StreamEvent] = []
         self._plain: set[Direction] = set()
 
+    @property
+    def idle(self) -> bool:
+        """There is no TLS, and none can begin before `expect`: all that is fed is passed on."""
+        return self._expected is None and self.observer is None
+
     def expect(self) -> None:
         """STARTTLS was accepted: TLS begins with what is fed next."""
         self._expected = "starttls"

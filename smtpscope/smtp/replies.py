@@ -107,6 +107,9 @@ class ReplyReader:
             # A run of lines that are no reply ends where one begins.
             self._octets.give_back(line.end - line.start)
             return self._finish_reply()
+        if separator == b" " and not self._lines and line.ending == b"\r\n":
+            self._code, self._start = code, line.start
+            return self._reply((text,), line.end, self._octets.mark(line.end - 1))
         self._begin(code, line.start)
         if code != self._code:
             self._note("reply-codes-differ", line.start, line.end, str(code))
@@ -150,18 +153,24 @@ class ReplyReader:
         self._mark = self._octets.mark(end - 1)
 
     def _finish_reply(self) -> Reply:
-        reply = Reply(
-            self._code,
-            tuple(self._lines),
-            grammar.parse_enhanced(self._lines[0]) if self._code is not None else None,
-            Span(self._direction, self._start, self._end),
-            self._mark.time,
-            self._mark.packet,
-            tuple(self._defects),
+        lines, self._lines = tuple(self._lines), []
+        return self._reply(lines, self._end, self._mark)
+
+    def _reply(self, lines: tuple[bytes, ...], end: int, mark: Mark) -> Reply:
+        code = self._code
+        defects: tuple[Defect, ...] = ()
+        if self._defects:
+            defects = tuple(self._defects)
+            self._defects.clear()
+        return Reply(
+            code,
+            lines,
+            grammar.parse_enhanced(lines[0]) if code is not None else None,
+            Span(self._direction, self._start, end),
+            mark.time,
+            mark.packet,
+            defects,
         )
-        self._lines = []
-        self._defects = []
-        return reply
 
     def _note(self, rule: str, start: int, end: int, detail: str = "") -> None:
         if len(self._defects) < MAX_LINES:
