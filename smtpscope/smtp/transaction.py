@@ -67,6 +67,8 @@ class Transactions:
         verb, reply = command.verb, exchange.reply
         if verb == "MAIL":
             self._mail(exchange, reply)
+        elif self._current is None and _out_of_order(exchange):
+            return
         elif verb == "RCPT":
             self._rcpt(exchange, reply)
         elif exchange.content is not None:
@@ -128,3 +130,9 @@ class Transactions:
                 transaction.completed = replies[-1].accepted
         if exchange.last:
             self._current = None
+
+
+def _out_of_order(exchange: Exchange) -> bool:
+    """The server says that there is no transaction that this could belong to."""
+    reply = exchange.reply
+    return reply is not None and reply.code == 503 and exchange.content is None

@@ -118,3 +118,24 @@ def test_without_replies_the_commands_alone_make_the_envelope() -> None:
     assert addresses(first) == [b"b@b.test"]
     assert not first.completed
     assert addresses(second) == [b"d@b.test"]
+
+
+def test_what_the_server_calls_out_of_order_begins_no_transaction() -> None:
+    (found,) = transactions(
+        "S: 220 x", *rcpt("b", 503), "C: DATA", "S: 503 need RCPT", *mail("a"), *rcpt("c")
+    )
+    assert found.reverse_path is not None
+    assert found.reverse_path.address == b"a@a.test"
+    assert addresses(found) == [b"c@b.test"]
+
+
+def test_a_mail_out_of_order_is_kept_as_any_that_is_refused() -> None:
+    (found,) = transactions("S: 220 x", *mail("a", 503))
+    assert found.reply is not None
+    assert found.reply.code == 503
+
+
+def test_a_recipient_refused_otherwise_shows_a_transaction_whose_mail_was_not_seen() -> None:
+    (found,) = transactions("S: 220 x", *rcpt("b", 450), *rcpt("c"))
+    assert found.reverse_path is None
+    assert addresses(found) == [b"b@b.test", b"c@b.test"]
