@@ -28,15 +28,17 @@ AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
 
 
-class Mode(enum.Enum):
-    """What the next octets are."""
+class Mode(enum.IntEnum):
+    """What the next octets are: a command line; not known before the reply to the last command; a
+    line of an AUTH exchange; message data up to the lone dot; octets that a command has counted;
+    TLS records."""
 
-    COMMAND = "a command line"
-    WAIT = "not known before the reply to the last command"
-    AUTH = "a line of an AUTH exchange"
-    DATA = "message data up to the lone dot"
-    CHUNK = "octets that a command has counted"
-    TLS = "TLS records"
+    COMMAND = 0
+    WAIT = 1
+    AUTH = 2
+    DATA = 3
+    CHUNK = 4
+    TLS = 5
 
 
 TURNING: dict[str, dict[int, Mode]] = {
@@ -96,14 +98,6 @@ class CommandReader:
         self._message_holed = False
         self._remaining = 0
         self._found: list[Exchange] = []
-        self._readers: dict[Mode, Callable[[], bool]] = {
-            Mode.COMMAND: self._read_command,
-            Mode.WAIT: self._read_on,
-            Mode.AUTH: self._read_auth,
-            Mode.DATA: self._read_data,
-            Mode.CHUNK: self._read_chunk,
-            Mode.TLS: lambda: False,
-        }
 
     def feed(self, event: Data | Gap) -> None:
         self._input.append(event)
@@ -113,9 +107,9 @@ class CommandReader:
     def read(self) -> list[Exchange]:
         """The exchanges that begin in what was fed, as far as it can be told by now."""
         while True:
-            if self._readers[self.mode]():
+            if _READERS[self.mode](self):
                 continue
-            if self.mode in (Mode.WAIT, Mode.TLS) or not self._input:
+            if not self._input or self.mode in _STOPPED:
                 break
             event = self._input.popleft()
             if isinstance(event, Gap):
@@ -464,3 +458,15 @@ class CommandReader:
         exchange = self._found[-1]
         assert exchange.command is not None
         exchange.defects.append(Defect("line-unfinished", exchange.command.span))
+
+
+_STOPPED = (Mode.WAIT, Mode.TLS)
+_READERS: tuple[Callable[[CommandReader], bool], ...] = (
+    CommandReader._read_command,
+    CommandReader._read_on,
+    CommandReader._read_auth,
+    CommandReader._read_data,
+    CommandReader._read_chunk,
+    lambda reader: False,
+)
+"""What reads the next octets, by `Mode`."""

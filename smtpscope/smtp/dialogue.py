@@ -41,6 +41,8 @@ ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
 CLOSING = 421
 """The code that may come at any time (RFC 5321 §3.8, §4.2.3)."""
 
+_TLS = Mode.TLS
+
 
 class Dialogue:
     """One SMTP or LMTP connection.
@@ -60,7 +62,7 @@ class Dialogue:
         self._commands.auths = self.auths
         self._replies = ReplyReader(Direction.SERVER)
         self._asker = Direction.CLIENT
-        self._heard = {Direction.CLIENT: False, Direction.SERVER: False}
+        self._heard = [False, False]
         self._greeted = False
         self._replies_holed = midstream
         self._replies_lost = False
@@ -72,8 +74,9 @@ class Dialogue:
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completes, in the order of their commands."""
         if isinstance(event, Data | Gap):
-            self._heard[event.direction] = True
-            if event.direction is self._asker:
+            direction = event.direction
+            self._heard[direction] = True
+            if direction is self._asker:
                 self._commands.feed(event)
                 self._read_commands()
             else:
@@ -115,7 +118,7 @@ class Dialogue:
 
     @property
     def upgraded(self) -> bool:
-        return self._commands.mode is Mode.TLS
+        return self._commands.mode is _TLS
 
     def release(self) -> list[Data | Gap]:
         """What followed the accepted STARTTLS, of either side; the dialogue then starts anew."""
@@ -126,10 +129,12 @@ class Dialogue:
     # -- commands ----------------------------------------------------------------------------
 
     def _read_commands(self) -> None:
-        self._commands.alone = not self._heard[self._asker.other]
-        for exchange in self._commands.read():
+        commands = self._commands
+        commands.alone = not self._heard[1 - self._asker]
+        for exchange in commands.read():
             self._expect(exchange)
-        self._collect()
+        if self._pending:
+            self._collect()
 
     def _expect(self, exchange: Exchange) -> None:
         command = exchange.command
@@ -192,9 +197,13 @@ class Dialogue:
         return reply.code == 220 and not self._pending
 
     def _answered_by(self, reply: Reply) -> Exchange | None:
-        first = next((exchange for exchange in self._pending if not exchange.answered), None)
+        for first in self._pending:
+            if not first.answered:
+                break
+        else:
+            return None
         holed = self._replies_holed
-        if first is None or not (holed or reply.code in INTERMEDIATE):
+        if not (holed or reply.code in INTERMEDIATE):
             return first
         if reply.code is None:
             return None
