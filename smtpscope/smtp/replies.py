@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from smtpscope.smtp import grammar
-from smtpscope.smtp.framing import Line, Octets
+from smtpscope.smtp.framing import MAX_LINE, Line, Octets
 from smtpscope.smtp.values import Reply
 from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 
@@ -92,7 +92,7 @@ class ReplyReader:
         if line is None:
             if octets.overlong:
                 self._mid_line = self._moved = True
-                self._note("reply-too-long", octets.offset, octets.offset + len(octets))
+                self._note("reply-too-long", octets.offset, octets.offset + MAX_LINE)
             return None
         self._moved = True
         return self._add(line)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from smtpscope.smtp.framing import MAX_LINE
 from smtpscope.smtp.replies import MAX_LINES, ReplyReader
 from smtpscope.smtp.values import EnhancedCode, Reply
-from smtpscope.stream import Data, Direction, Gap, Mark
+from smtpscope.stream import Data, Direction, Gap, Mark, Span
 
 SERVER = Direction.SERVER
 
@@ -85,3 +86,20 @@ def test_what_the_end_cuts_off_is_told() -> None:
 def test_a_reply_without_end_is_bounded() -> None:
     found = replies(b"250-x\r\n" * (MAX_LINES + 5))
     assert len(found[0][1]) == MAX_LINES
+
+
+def test_a_line_too_long_to_keep_is_told_the_same_in_any_chunking() -> None:
+    line = b"2" * (MAX_LINE + 100)
+    for size in (len(line), 7_777):
+        reader = ReplyReader(Direction.SERVER)
+        for at in range(0, len(line), size):
+            piece = line[at : at + size]
+            reader.feed(Data(Direction.SERVER, at, piece, (Mark(at, 1, 1),)))
+            assert reader.next() is None
+        end = len(line)
+        reader.feed(Data(Direction.SERVER, end, b"\r\n250 ok\r\n", (Mark(end, 2, 2),)))
+        reply = reader.next()
+        assert reply is not None
+        assert [(d.rule, d.span) for d in reply.defects] == [
+            ("reply-too-long", Span(Direction.SERVER, 0, MAX_LINE))
+        ]
