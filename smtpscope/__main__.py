@@ -11,6 +11,9 @@ def main() -> None:
     # Imported here so that what is slow stays out of whoever imports the package.
     from smtpscope.cli import run
 
+    # Whoever started us may have closed them (`>&-`): then nobody reads what is written there.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from smtpscope import __version__
-from smtpscope.errors import SmtpscopeError, UsageError
+from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
 
 if TYPE_CHECKING:
     from smtpscope.session import Session
 
 INTERRUPTED = 130
+
+SHOWN_NOTES = 10
+"""Lines that tell what is wrong with one capture."""
 
 
 class _Commands(click.Group):
@@ -53,7 +56,6 @@ def _review_options(command: Any) -> Any:
         ),
         click.option(
             "--format",
-            "form",
             type=click.Choice(["text", "jsonl"]),
             default="text",
             show_default=True,
@@ -69,26 +71,25 @@ def _review_options(command: Any) -> Any:
 @_review_options
 @click.option(
     "--port",
-    "ports",
     type=click.IntRange(1, 65535),
     multiple=True,
     help="Take this TCP port for SMTP, too. Repeatable.",
 )
 def read(
-    files: tuple[str, ...], form: str, reveal_secrets: bool, no_tui: bool, ports: tuple[int, ...]
+    files: tuple[str, ...], format: str, reveal_secrets: bool, no_tui: bool, port: tuple[int, ...]
 ) -> None:
     """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
 
     SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
     """
-    _review(files, form, reveal_secrets, ports)
+    _review(files, format, reveal_secrets, port)
 
 
 @cli.command()
 @_review_options
-def demo(form: str, reveal_secrets: bool, no_tui: bool) -> None:
+def demo(format: str, reveal_secrets: bool, no_tui: bool) -> None:
     """Review the captures that come with smtpscope."""
-    _review([str(path) for path in bundled_captures()], form, reveal_secrets, ())
+    _review([str(path) for path in bundled_captures()], format, reveal_secrets, ())
 
 
 @cli.command()
@@ -140,26 +141,42 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = _width() if sys.stdout.isatty() else None
     out = sys.stdout
+    status = 0
     for file in files:
+        notes: list[str] = []
         with Progress(sys.stderr) as progress:
-            notes: list[str] = []
             sessions: Iterable[Session] = read_sessions(
                 file,
                 ports=SMTP_PORTS.union(ports),
                 on_progress=progress.update,
                 on_note=notes.append,
             )
-            for session in sessions:
-                progress.clear()
-                if form == "jsonl":
-                    out.write(jsonl.dumps(session, reveal=reveal))
-                    out.write("\n")
-                else:
-                    for line in text.lines(session, width=width, colour=colour, reveal=reveal):
-                        out.write(line)
+            try:
+                for session in sessions:
+                    progress.clear()
+                    if form == "jsonl":
+                        out.write(jsonl.dumps(session, reveal=reveal))
                         out.write("\n")
-        for note in notes:
-            click.echo(f"smtpscope: {_shown(file)}: {note}", err=True)
+                    else:
+                        for line in text.lines(session, width=width, colour=colour, reveal=reveal):
+                            out.write(line)
+                            out.write("\n")
+            except NoCaptureError as error:
+                # The other files are read all the same.
+                _tell(str(error))
+                status = error.exit_status
+        for note in notes[:SHOWN_NOTES]:
+            _tell(f"{file}: {note}")
+        if len(notes) > SHOWN_NOTES:
+            _tell(f"{file}: {len(notes) - SHOWN_NOTES} more notes like these")
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+def _tell(message: str) -> None:
+    from smtpscope.display import text
+
+    click.echo(f"smtpscope: {text(message)}", err=True)
 
 
 def _width() -> int:
@@ -178,9 +195,7 @@ def run(arguments: list[str]) -> int:
         # A terminal that is not UTF-8 gets what it can show, and no traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        cli.main(arguments, prog_name="smtpscope", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        status: int | None = cli.main(arguments, prog_name="smtpscope", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -189,9 +204,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except SmtpscopeError as error:
-        click.echo(f"smtpscope: {error}", err=True)
+        _tell(str(error))
         return error.exit_status
     except OSError as error:
-        click.echo(f"smtpscope: {error.strerror or error}", err=True)
+        _tell(error.strerror or str(error))
         return 1
-    return 0
+    return status or 0
