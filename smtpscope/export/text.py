@@ -25,7 +25,7 @@ MAX_RECIPIENTS = 3
 
 _STATES = {
     "quit": "ended by QUIT",
-    "closed": "closed without QUIT",
+    "closed": "closed without a goodbye",
     "reset": "reset",
     "open": "still open",
 }
@@ -91,7 +91,15 @@ def _envelope(transaction: Transaction) -> str:
         shown += f" to {_recipients(taken)}"
     if refused:
         shown += f", refused for {_recipients(refused)}"
-    return f"{shown}: {'accepted' if transaction.completed else 'not accepted'}"
+    return f"{shown}: {_outcome(transaction)}"
+
+
+def _outcome(transaction: Transaction) -> str:
+    if transaction.completed:
+        return "accepted"
+    if transaction.reply is not None:
+        return "not accepted"
+    return "no message sent" if transaction.content is None else "no answer seen"
 
 
 def _recipients(recipients: list[Recipient]) -> str:
