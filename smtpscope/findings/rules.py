@@ -30,7 +30,7 @@ RULES: dict[str, Rule] = {
         "capture", "warning", "retransmitted octets differ from the first ones", "RFC 9293 §3.10.7"
     ),
     "one-direction": Rule(
-        "capture", "note", "only one direction of the connection was captured", "RFC 5321 §2.1"
+        "capture", "note", "nothing that the other side said was captured", "RFC 5321 §2.1"
     ),
     "midstream": Rule(
         "capture", "note", "the capture begins in the middle of the connection", "RFC 9293 §3.5"
