@@ -30,3 +30,14 @@ def test_the_head_tells_what_became_of_each_envelope(turns: tuple[str, ...], hea
     lines = ("S: 220 mx.test", "C: EHLO c.test", "S: 250 mx.test", *turns)
     transcript.turns = [(SIDES[line[0]], octets(line[3:]) + b"\r\n") for line in lines]
     assert f"  {head}" in list(text.lines(session_of(transcript)))
+
+
+def test_the_head_of_an_lmtp_session_names_those_who_did_not_get_the_message() -> None:
+    transcript = Transcript("made here")
+    lines = (
+        "S: 220 mx.test", "C: LHLO c.test", "S: 250 mx.test", *ENVELOPE,
+        "C: RCPT TO:<c@b.test>", "S: 250 ok", *MESSAGE, "S: 250 ok", "S: 452 full",
+    )  # fmt: skip
+    transcript.turns = [(SIDES[line[0]], octets(line[3:]) + b"\r\n") for line in lines]
+    head = "  mail from a@a.test to b@b.test, refused for c@b.test: accepted"
+    assert head in list(text.lines(session_of(transcript)))
