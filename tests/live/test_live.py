@@ -12,6 +12,9 @@ import pytest
 from processes import program, run
 from servers import exim, opensmtpd, postfix
 
+from smtpscope.decode import read_sessions
+from smtpscope.session import Session
+
 pytestmark = pytest.mark.live
 
 
@@ -36,16 +39,39 @@ CLIENTS: dict[str, Callable[[int], object]] = {
 }
 
 
+def the_session(path: Path) -> Session:
+    """The recording's only session, which delivered one message and ended as it should."""
+    (session,) = read_sessions(path)
+    assert session.state == "quit"
+    assert session.findings == []
+    (transaction,) = session.transactions
+    assert transaction.completed
+    assert [recipient.refused for recipient in transaction.recipients] == [False]
+    return session
+
+
+def verbs(session: Session) -> list[str]:
+    asked = [exchange.command for exchange in session.exchanges]
+    return [command.verb for command in asked if command is not None and command.verb != "."]
+
+
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_delivery_by_each_client_is_recorded(client, record):
+def test_a_delivery_by_each_client_is_read_as_tshark_reads_it(client, record):
     with postfix() as server, record(server.port) as path:
         CLIENTS[client](server.port)
-    said = commands(path, server.port)
-    assert said.index("MAIL") < said.index("RCPT") < said.index("DATA") < said.index("QUIT")
+    session = the_session(path)
+    assert verbs(session) == commands(path, server.port)
+    if client != "smtp-source":
+        (message,) = session.messages
+        assert message.subject == "Lunch on Friday"
 
 
 @pytest.mark.parametrize("start", [postfix, exim, opensmtpd], ids=lambda start: start.__name__)
-def test_a_delivery_to_each_server_is_recorded(start, record):
+def test_a_delivery_to_each_server_is_read_as_tshark_reads_it(start, record):
     with start() as server, record(server.port) as path:
         clients.swaks(server.port, message=messages.note())
-    assert commands(path, server.port) == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    session = the_session(path)
+    assert verbs(session) == commands(path, server.port) == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    (message,) = session.messages
+    # As it was handed over, lines ended by CRLF.
+    assert message.size >= len(messages.note())
