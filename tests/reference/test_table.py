@@ -158,6 +158,8 @@ def test_nothing_is_known_about_the_replies_to_an_unknown_verb() -> None:
         (220, "STARTTLS", "TLS handshake"),
         (235, "(auth)", "login accepted"),
         (250, "EHLO", "extensions"),
+        (521, "(greeting)", "no mail at all"),
+        (521, ".", "message refused"),
         (250, "RCPT", "recipient accepted"),
         (250, ".", "responsible"),
         (251, "RCPT", "forwards"),
@@ -308,6 +310,13 @@ def test_the_old_spelling_of_auth_is_a_keyword_of_its_own() -> None:
     row = reference.extension("AUTH=LOGIN")
     assert row is not None
     assert row.status == "legacy spelling"
+
+
+def test_what_every_exim_offers_today_is_known_by_both_its_names() -> None:
+    for keyword in ("PIPECONNECT", "PIPE_CONNECT"):
+        row = reference.extension(keyword)
+        assert row is not None
+        assert "pipeline" in row.meaning
 
 
 @pytest.mark.parametrize(
