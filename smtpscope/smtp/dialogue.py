@@ -8,7 +8,7 @@ and never raises. LMTP: RFC 2033 §4.2; roles that turn: RFC 5321 appendix F.1, 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from smtpscope.smtp.commands import AUTHENTICATING, CommandReader, Mode
@@ -34,6 +34,8 @@ no reply is known to be missing, for some servers leave one out."""
 
 UNFINISHED = frozenset({"data-unfinished", "chunk-unfinished", "line-unfinished"})
 """Defects of what broke off: nobody owes it a reply."""
+
+_DECIDING = frozenset().union(*ONLY_ANSWERS.values())
 
 ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
 """Accepted, these leave no recipient behind."""
@@ -69,6 +71,7 @@ class Dialogue:
         self._unended = False
         self._accepted_recipients = 0
         self._pending: deque[Exchange] = deque()
+        self._deciding: Counter[str] = Counter()
         self._done: list[Exchange] = []
 
     def feed(self, event: StreamEvent) -> list[Exchange]:
@@ -141,6 +144,8 @@ class Dialogue:
         if command is not None and command.verb == "LHLO":
             self.lmtp = True
         self._pending.append(exchange)
+        if command is not None and command.verb in _DECIDING:
+            self._deciding[command.verb] += 1
         if len(self._pending) > MAX_UNANSWERED:
             self._give_up(self._pending[0], "missing-reply")
 
@@ -208,7 +213,8 @@ class Dialogue:
         if reply.code is None:
             return None
         verbs = ONLY_ANSWERS.get(reply.code)
-        if verbs and _verb(first) not in verbs:
+        # Thousands may wait: look for one that fits only where there is one.
+        if verbs and _verb(first) not in verbs and any(self._deciding[verb] for verb in verbs):
             for exchange in tuple(self._pending):
                 if not exchange.answered and _verb(exchange) in verbs:
                     for skipped in tuple(self._pending):
@@ -307,7 +313,11 @@ class Dialogue:
         """Move what is complete to the finished ones, in order."""
         pending = self._pending
         while pending and pending[0].answered and pending[0] is not self._commands.message:
-            self._done.append(pending.popleft())
+            exchange = pending.popleft()
+            command = exchange.command
+            if command is not None and command.verb in _DECIDING:
+                self._deciding[command.verb] -= 1
+            self._done.append(exchange)
 
     def _take_done(self) -> list[Exchange]:
         done, self._done = self._done, []
