@@ -199,7 +199,7 @@ class CommandReader:
         verb, argument = grammar.split_command(line.text)
         if self._auth_over:
             # A client that did not wait may have sent its secrets to an exchange that was refused.
-            if verb not in reference.VERBS:
+            if self._synced and verb not in reference.VERBS:
                 self._add_auth_line(line)
                 return True
             self._auth_over = False
