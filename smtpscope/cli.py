@@ -6,6 +6,7 @@ Data goes to standard output, diagnostics and the progress bar to standard error
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -138,6 +139,8 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
     from smtpscope.export import jsonl, text
     from smtpscope.progress import Progress
 
+    # Decoding makes objects by the million and hardly a cycle among them.
+    gc.set_threshold(10_000, 20, 20)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = _width() if sys.stdout.isatty() else None
     out = sys.stdout
