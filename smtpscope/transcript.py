@@ -25,6 +25,9 @@ from smtpscope.stream import Direction
 MAX_LINE = 1_000
 """Characters shown of one line."""
 
+TLS_HANDSHAKE = b"\x16\x03"
+"""How a client begins that takes the port for one of TLS (RFC 8446 §5.1)."""
+
 
 class Row(NamedTuple):
     """One line: who said `text` at `time` (ns since the epoch), and what it means.
@@ -141,6 +144,8 @@ def _details(command: Command, exchange: Exchange) -> Iterator[str]:
         mechanism = reference.mechanism(exchange.auth.mechanism)
         if mechanism is not None:
             yield _first_sentence(mechanism.meaning)
+    elif not command.verb and command.argument.startswith(TLS_HANDSHAKE):
+        yield "a TLS handshake, where the server speaks plain text"
 
 
 # -- replies -------------------------------------------------------------------------------------

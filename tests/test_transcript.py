@@ -59,6 +59,11 @@ def test_parameters_are_explained() -> None:
     assert "X-ODD: unknown parameter" in found[1].meaning
 
 
+def test_a_tls_handshake_with_a_plain_server_is_called_one() -> None:
+    found = shown("S: 220 mx", "C: \\x16\\x03\\x01\\x02\\0\\x01", "S: 402 what")
+    assert found[1].meaning == "no command; a TLS handshake, where the server speaks plain text"
+
+
 def test_a_finding_stands_under_the_line_that_it_is_about() -> None:
     found = shown("S: 220 mx", "C: MAIL FROM:a@a.test", "S: 250 ok")
     assert [row.kind for row in found] == ["reply2", "command", "finding", "reply2"]
