@@ -97,7 +97,7 @@ def test_text_has_a_head_the_envelope_and_a_line_for_each_row() -> None:
     found = list(lines(session))
     assert found[0] == "transcript #1  192.0.2.1:40000 → 192.0.2.2:25"
     assert found[1].endswith("ended by QUIT")
-    assert found[2] == "  mail from a@a.test to b@b.test, refused for c@b.test: not accepted"
+    assert found[2] == "  mail from a@a.test to b@b.test, refused for c@b.test: no message sent"
     assert found[3].lstrip().startswith("+0.001  S: 220 mx")
     assert found[3].endswith("  server ready: the session may begin")
     assert found[-1] == ""
