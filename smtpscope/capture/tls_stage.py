@@ -86,15 +86,16 @@ class TlsStage:
             self._expected = None
             passed.append(data)
             return []
-        start = data.data.find(_HANDSHAKE)
-        plain = data if start < 0 else data._replace(data=data.data[:start])
-        end = data.offset + len(plain.data)
+        length = _record_within(data.data)
+        end = data.offset + length
         if data.direction not in self._plain:
             defect = Defect("plaintext-behind-starttls", Span(data.direction, data.offset, end))
             passed.append(Noted(defect, data.time, data.marks[0].packet))
-        passed.append(plain)
-        if start >= 0:
+        if length < len(data.data):
+            marks = tuple([mark for mark in data.marks if mark.offset < end])
+            passed.append(data._replace(data=data.data[:length], marks=marks))
             return [cut(data, end)]
+        passed.append(data)
         self._plain.add(data.direction)
         if len(self._plain) == len(Direction):
             # Both sides go on in plain text: there is no TLS here.
@@ -115,3 +116,11 @@ class TlsStage:
             observer.gap(event.direction, event.length)
             return []
         return [event] if isinstance(event, Closed) else []
+
+
+def _record_within(octets: bytes) -> int:
+    """Where behind the first octet a TLS record may begin; the length where none does."""
+    at = octets.find(_HANDSHAKE, 1)
+    while at >= 0 and looks_like_tls(octets[at : at + 5]) is False:
+        at = octets.find(_HANDSHAKE, at + 1)
+    return at if at >= 0 else len(octets)
