@@ -66,6 +66,9 @@ _SHAPE = re.compile(
 )
 """What a line must look like to be taken for a command where the reader has lost its footing."""
 
+# A NamedTuple's own constructor takes three times as long, and there are two for every command.
+_new = tuple.__new__
+
 
 class CommandReader:
     """Reads what one direction asks.
@@ -218,15 +221,13 @@ class CommandReader:
         # In a path 8-bit octets may be UTF-8: the grammar judges them.
         defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
         exchange = Exchange(self._command(verb, argument, line), [], defects)
-        command = exchange.command
-        assert command is not None
         text_end = line.start + len(line.text)
-        where = Span(self._direction, text_end - len(argument), text_end)
+        where = _new(Span, (self._direction, text_end - len(argument), text_end))
         if verb in ("MAIL", "RCPT"):
-            exchange.path = grammar.parse_path_argument(verb, argument, where)
-            exchange.defects.extend(exchange.path.defects)
+            exchange.path = path = grammar.parse_path_argument(verb, argument, where)
+            defects.extend(path.defects)
         elif verb in HELLO_VERBS:
-            exchange.defects.extend(grammar.parse_hello(argument, where)[1])
+            defects.extend(grammar.parse_hello(argument, where)[1])
         elif verb == "BDAT":
             self._begin_chunk(exchange, where)
         elif verb in AUTH_VERBS:
@@ -237,14 +238,15 @@ class CommandReader:
             size = argument.split(b" ")[0]
             self._remaining = int(size) if size.isdigit() and len(size) < 10 else 0
         elif verb not in reference.VERBS and verb != ".":
-            exchange.defects.append(Defect("unknown-command", command.span, verb))
+            whole = Span(self._direction, line.start, line.end)
+            defects.append(Defect("unknown-command", whole, verb))
         self._found.append(exchange)
         if verb in TURNING:
             self._wait(exchange)
 
     def _command(self, verb: str, argument: bytes, line: Line) -> Command:
         mark = self._octets.mark(line.end - 1)
-        span = Span(self._direction, line.start, line.end)
+        span = _new(Span, (self._direction, line.start, line.end))
         return Command(verb, argument, span, mark.time, mark.packet)
 
     def _line_defects(self, line: Line, *, eight_bit: bool = True) -> list[Defect]:
@@ -310,10 +312,14 @@ class CommandReader:
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
         code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
-        if mode is Mode.TLS and self._octets.peek(1) != b"\x16":
+        if mode is Mode.TLS and self._next_octet() != b"\x16":
             code = 0
         self.proceed(code, mark)
         return True
+
+    def _next_octet(self) -> bytes:
+        ahead = self._input[0] if self._input else None
+        return self._octets.peek(1) or (ahead.data[:1] if isinstance(ahead, Data) else b"")
 
     def _wait(self, exchange: Exchange) -> None:
         self.waiting = exchange

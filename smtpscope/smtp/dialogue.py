@@ -44,6 +44,8 @@ CLOSING = 421
 """The code that may come at any time (RFC 5321 §3.8, §4.2.3)."""
 
 _TLS = Mode.TLS
+# Neither these nor a member of an enumeration are to be looked up for every event.
+_OCTETS = (Data, Gap)
 
 
 class Dialogue:
@@ -76,7 +78,7 @@ class Dialogue:
 
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completes, in the order of their commands."""
-        if isinstance(event, Data | Gap):
+        if isinstance(event, _OCTETS):
             direction = event.direction
             self._heard[direction] = True
             if direction is self._asker:
@@ -183,9 +185,11 @@ class Dialogue:
         message = self._commands.message
         if exchange is message and self._commands.message_may_have_ended(reply.accepted):
             self._commands.end_message("end-of-data-unseen", "the server answered the message")
-        self._set_expected(exchange, reply)
+        if not exchange.replies:
+            self._set_expected(exchange, reply)
         exchange.replies.append(reply)
-        exchange.defects.extend(reply.defects)
+        if reply.defects:
+            exchange.defects.extend(reply.defects)
         self._follow(exchange, reply)
         self._collect()
 
@@ -231,8 +235,6 @@ class Dialogue:
         self._done.append(exchange)
 
     def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
-        if exchange.replies:
-            return
         if reply.code == 354 and _verb(exchange) == "XEXCH50":
             # The octets that it counts follow, and are answered by another reply.
             exchange.expected = 2

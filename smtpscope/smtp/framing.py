@@ -87,12 +87,14 @@ class Octets:
     def line(self) -> Line | None:
         """The next line, if its LF is there within `MAX_LINE` octets."""
         index, data = self._index, self._data
+        self.overlong = False
+        if index == len(data):
+            return None
         newline = data.find(b"\n", max(index, self._searched), index + MAX_LINE)
         if newline < 0:
             self._searched = min(len(data), index + MAX_LINE)
             self.overlong = self._searched - index >= MAX_LINE
             return None
-        self.overlong = False
         self._index = end = newline + 1
         ending = b"\n"
         if newline > index and data[newline - 1] == 0x0D:

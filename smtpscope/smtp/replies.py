@@ -17,6 +17,9 @@ from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 MAX_LINES = 1_000
 """Lines of one reply that are kept together; EHLO and HELP stay far below."""
 
+# A NamedTuple's own constructor takes three times as long, and there is one for every reply.
+_new = tuple.__new__
+
 
 class ReplyReader:
     """Reads the replies of one direction."""
@@ -32,7 +35,6 @@ class ReplyReader:
         self._end = 0
         self._mark = Mark(0, 0, 0)
         self._mid_line = False
-        self._moved = False
         self._after_gap = False
         self._resumed: int | None = None
 
@@ -41,20 +43,21 @@ class ReplyReader:
 
     def next(self) -> Reply | Gap | None:
         """The next reply, or a gap that stands before it; None when more octets are needed."""
+        octets = self._octets
         while True:
-            reply = self._read_line()
-            if reply is not None:
-                if reply.code is None or reply.code != self._resumed:
-                    self._resumed = None
-                    return reply
-                self._resumed = None
-            if self._moved:
+            while not self._mid_line and (line := octets.line()) is not None:
+                reply = self._add(line)
+                if reply is not None:
+                    resumed, self._resumed = self._resumed, None
+                    if resumed is None or reply.code != resumed:
+                        return reply
+            if octets.overlong and self._skip_long_line():
                 continue
             if not self._input:
                 return None
             event = self._input[0]
             if isinstance(event, Data):
-                self._octets.feed(event)
+                octets.feed(event)
             else:
                 self._cut()
                 if self._lines:
@@ -79,23 +82,13 @@ class ReplyReader:
         self._input.clear()
         return events
 
-    def _read_line(self) -> Reply | None:
+    def _skip_long_line(self) -> bool:
+        """Pass over a line that is too long to keep; whether its end was there."""
         octets = self._octets
-        self._moved = False
-        if self._mid_line:
-            if not len(octets):
-                return None
-            self._mid_line = not octets.skip_line()
-            self._moved = True
-            return None
-        line = octets.line()
-        if line is None:
-            if octets.overlong:
-                self._mid_line = self._moved = True
-                self._note("reply-too-long", octets.offset, octets.offset + MAX_LINE)
-            return None
-        self._moved = True
-        return self._add(line)
+        if not self._mid_line:
+            self._note("reply-too-long", octets.offset, octets.offset + MAX_LINE)
+        self._mid_line = not octets.skip_line()
+        return not self._mid_line
 
     def _add(self, line: Line) -> Reply | None:
         code, separator, text = grammar.parse_reply_line(line.text)
@@ -166,7 +159,7 @@ class ReplyReader:
             code,
             lines,
             grammar.parse_enhanced(lines[0]) if code is not None else None,
-            Span(self._direction, self._start, end),
+            _new(Span, (self._direction, self._start, end)),
             mark.time,
             mark.packet,
             defects,
