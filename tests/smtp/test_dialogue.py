@@ -9,6 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.transcript import Outcome, Transcript, load, run
 
+from smtpscope.session import Content
+from smtpscope.smtp.dialogue import Dialogue
+from smtpscope.stream import Data, Direction, Mark
+
 FOLDER = Path(__file__).parent / "transcripts"
 TRANSCRIPTS = [
     pytest.param(transcript, id=f"{path.stem}: {transcript.title}")
@@ -57,3 +61,12 @@ def _comparable(outcome: Outcome) -> list[object]:
         )
         for exchange in outcome.raw
     ] + outcome.messages
+
+
+@pytest.mark.parametrize("cut", [9, 10, 11])
+def test_tls_behind_starttls_is_seen_where_only_the_client_was_captured(cut: int) -> None:
+    octets = b"STARTTLS\r\n\x16\x03\x01"
+    dialogue = Dialogue(Content)
+    for start, piece in ((0, octets[:cut]), (cut, octets[cut:])):
+        dialogue.feed(Data(Direction.CLIENT, start, piece, (Mark(start, 1, 1),)))
+    assert dialogue.upgraded
