@@ -321,10 +321,6 @@ class CommandReader:
         ahead = self._input[0] if self._input else None
         return self._octets.peek(1) or (ahead.data[:1] if isinstance(ahead, Data) else b"")
 
-    def _next_octet(self) -> bytes:
-        ahead = self._input[0] if self._input else None
-        return self._octets.peek(1) or (ahead.data[:1] if isinstance(ahead, Data) else b"")
-
     def _wait(self, exchange: Exchange) -> None:
         self.waiting = exchange
         self.mode = Mode.WAIT
