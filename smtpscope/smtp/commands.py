@@ -84,7 +84,7 @@ class CommandReader:
         self.alone = False
         self.mode = Mode.COMMAND
         self.message: Exchange | None = None
-        self.auths: list[AuthExchange] = []
+        self._auth: AuthExchange | None = None
         self.holed = not synced
         self._direction = direction
         self._new_content = new_content
@@ -101,6 +101,11 @@ class CommandReader:
         self._message_holed = False
         self._remaining = 0
         self._found: list[Exchange] = []
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to read before more is fed."""
+        return not (self._found or self._input or len(self._octets))
 
     def feed(self, event: Data | Gap) -> None:
         self._input.append(event)
@@ -271,7 +276,7 @@ class CommandReader:
         command = exchange.command
         assert command is not None
         auth = AuthExchange.from_argument(command.argument, where)
-        self.auths.append(auth)
+        self._auth = auth
         command.redacted = auth.redacted_argument().encode()
         exchange.defects.extend(auth.defects)
         exchange.auth = auth
@@ -293,7 +298,8 @@ class CommandReader:
         return True
 
     def _add_auth_line(self, line: Line) -> None:
-        auth = self.auths[-1]
+        auth = self._auth
+        assert auth is not None
         known = len(auth.defects)
         where = Span(self._direction, line.start, line.start + len(line.text))
         auth.response(line.text, where)

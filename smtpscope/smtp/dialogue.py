@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from smtpscope.smtp.commands import AUTHENTICATING, CommandReader, Mode
 from smtpscope.smtp.replies import ReplyReader
-from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import ContentSink, Exchange, Reply
 from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, Span, StreamEvent
 
@@ -59,11 +58,9 @@ class Dialogue:
     def __init__(self, new_content: Callable[[], ContentSink], *, midstream: bool = False) -> None:
         self.lmtp = False
         self.turned = False
-        self.auths: list[AuthExchange] = []
         self._new_content = new_content
         self._midstream = midstream
         self._commands = CommandReader(Direction.CLIENT, new_content, synced=not midstream)
-        self._commands.auths = self.auths
         self._replies = ReplyReader(Direction.SERVER)
         self._asker = Direction.CLIENT
         self._heard = [False, False]
@@ -159,7 +156,8 @@ class Dialogue:
                 self._replies_holed = self._replies_lost = True
             else:
                 self._pair(found)
-            self._read_commands()
+            if not self._commands.idle:
+                self._read_commands()
             if self.upgraded:
                 break
 
@@ -279,7 +277,6 @@ class Dialogue:
         self._asker = asker.other
         commands, replies = self._commands, self._replies
         self._commands = CommandReader(self._asker, self._new_content, synced=True)
-        self._commands.auths = self.auths
         self._replies = ReplyReader(asker)
         self._greeted = False
         for event in replies.rest():
