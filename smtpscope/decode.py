@@ -54,7 +54,6 @@ class SessionDecoder:
         self._builder = SessionBuilder(opened, number, capture)
         self.session = self._builder.session
         self._dialogue = Dialogue(Content, midstream=not opened.handshake)
-        self.session.auths = self._dialogue.auths
         self._tunnel = TunnelStripper()
         self._tls = TlsStage()
         self._defects: list[Defect] = []

@@ -13,14 +13,14 @@ from smtpscope.capture.tunnel import Tunnel
 from smtpscope.findings import Finding
 from smtpscope.message import Message, MessageBuilder
 from smtpscope.smtp import grammar
-from smtpscope.smtp.commands import HELLO_VERBS
+from smtpscope.smtp.commands import AUTH_VERBS, HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Transaction, Transactions
 from smtpscope.smtp.values import Capability, Exchange, Reply
 from smtpscope.stream import Endpoint, Opened
 
 MAX_EXCHANGES = 200_000
-"""Exchanges kept of one session; the rest is counted only."""
+"""Exchanges kept of one session, with their transactions; the rest is counted only."""
 
 MAX_CAPABILITIES = 200
 """Capabilities kept of one EHLO reply."""
@@ -103,10 +103,12 @@ class SessionBuilder:
         )
         self._transactions = Transactions()
         self.session.transactions = self._transactions.found
+        self._unfinished: Content | None = None
 
     def add(self, exchange: Exchange) -> None:
         session = self.session
-        if len(session.exchanges) < MAX_EXCHANGES:
+        kept = len(session.exchanges) < MAX_EXCHANGES
+        if kept:
             session.exchanges.append(exchange)
         else:
             session.dropped += 1
@@ -120,9 +122,21 @@ class SessionBuilder:
             self._hello(exchange)
         elif verb == "QUIT" and reply is not None and reply.code == 221:
             session.state = "quit"
-        if exchange.content is not None and exchange.last and isinstance(exchange.content, Content):
-            exchange.content.finish()
-        self._transactions.add(exchange)
+        if isinstance(exchange.content, Content):
+            self._sum_up(exchange.content, exchange.last)
+        if kept:
+            self._transactions.add(exchange)
+            if exchange.auth is not None and verb in AUTH_VERBS:
+                session.auths.append(exchange.auth)
+
+    def _sum_up(self, content: Content, last: bool) -> None:
+        """Let the octets of messages go, also of those that were given up between two chunks."""
+        if self._unfinished is not None and self._unfinished is not content:
+            self._unfinished.finish()
+        self._unfinished = content
+        if last:
+            content.finish()
+            self._unfinished = None
 
     def _hello(self, exchange: Exchange) -> None:
         command, reply = exchange.command, exchange.reply
