@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
@@ -31,11 +31,13 @@ SCHEMA = "smtpscope.session/1"
 Object = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What is encoded was made here: there is no cycle to look for in it.
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
-    return json.dumps(session_object(session, reveal=reveal), ensure_ascii=False)
+    return _encode(session_object(session, reveal=reveal))
 
 
 def schema() -> Object:
@@ -99,11 +101,14 @@ def _put(found: Object, key: str, octets: bytes | None) -> None:
         found[key + "_base64"] = b64encode(octets).decode()
 
 
-def _put_all(found: Object, key: str, octets: Iterable[bytes]) -> None:
-    octets = list(octets)
-    texts = [json_text(each) for each in octets]
-    found[key] = [shown for shown, _ in texts]
-    if not all(exact for _, exact in texts):
+def _put_all(found: Object, key: str, octets: Collection[bytes]) -> None:
+    found[key] = texts = []
+    all_exact = True
+    for each in octets:
+        shown, exact = json_text(each)
+        texts.append(shown)
+        all_exact = all_exact and exact
+    if not all_exact:
         found[key + "_base64"] = [b64encode(each).decode() for each in octets]
 
 
