@@ -463,7 +463,11 @@ class CommandReader:
             self._add_auth_line(line)
         elif self._synced and grammar.split_command(text)[0] in reference.VERBS:
             verb, argument = grammar.split_command(text)
-            self._found.append(Exchange(self._command(verb, argument, line)))
+            unfinished = Exchange(self._command(verb, argument, line))
+            if verb in AUTH_VERBS:
+                end = self._octets.offset
+                self._begin_auth(unfinished, Span(self._direction, end - len(argument), end))
+            self._found.append(unfinished)
         else:
             self._extend_stretch(start)
             return
