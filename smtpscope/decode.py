@@ -16,7 +16,7 @@ from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.packets import segments
 from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
-from smtpscope.capture.tcp import Connection
+from smtpscope.capture.connection import Connection
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
 from smtpscope.findings import judge
@@ -201,7 +201,7 @@ class CaptureDecoder:
     def finish(self) -> Iterator[Session]:
         """The capture is over: what is still open, too."""
         yield from self._decode(self._assembler.finish())
-        for number in sorted(self._open):
+        for number in self._open:
             heapq.heappush(self._finished, (number, self._open[number].finish()))
         self._open.clear()
         yield from self._ordered()
@@ -217,14 +217,17 @@ class CaptureDecoder:
                     self.begun += 1
                     decoder = self._open[number] = SessionDecoder(event, number, self._capture)
                 decoder.feed(event)
+            stream.clear()
             if connection.ended and decoder is not None:
                 del self._open[number]
                 heapq.heappush(self._finished, (number, decoder.finish()))
-        yield from self._ordered()
+                # At once: a session that is let go while it is warm costs the least.
+                yield from self._ordered()
 
     def _ordered(self) -> Iterator[Session]:
         """Finished sessions that no earlier one is waited for."""
-        first_open = min(self._open, default=None)
+        # Connections come by number, and so the first one in is the lowest.
+        first_open = next(iter(self._open), None)
         finished = self._finished
         while finished and (
             first_open is None or finished[0][0] < first_open or len(finished) > MAX_HELD_SESSIONS

@@ -1,14 +1,12 @@
 """Finds the SMTP connections in a capture: batches of segments become connections with events.
 
 In go `SegmentBatch`es in capture order, out come `Connection`s and their new `StreamEvent`s. A
-flow is SMTP by one of its ports or by what it says first (RFC 5321 §3.1, §4.1.1.1), also behind
-an HTTP CONNECT (RFC 9110 §9.3.6), a SOCKS handshake (RFC 1928 §3) or a PROXY protocol line.
-Traffic that is no SMTP is dismissed in whole columns.
+flow is SMTP by one of its ports, or by what it says first, which `recognition` judges. Traffic
+that is no SMTP is dismissed in whole columns.
 """
 
 from __future__ import annotations
 
-import re
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Connection, Row
+from smtpscope.capture.connection import Connection
+from smtpscope.capture.recognition import (
+    OPENING,
+    Candidate,
+    first_words,
+    is_smtp,
+    may_be_smtp,
+    may_begin_smtp,
+    said_by_client,
+)
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
 from smtpscope.stream import Endpoint, StreamEvent
 
 if TYPE_CHECKING:
@@ -24,37 +32,9 @@ if TYPE_CHECKING:
 
 #: How many flows on other ports may be undecided at once; the oldest are dismissed.
 CANDIDATES = 16384
-#: What a flow may say before it is dismissed undecided: payload segments and octets.
-WATCHED_SEGMENTS = 16
-WATCHED_OCTETS = 8192
 #: How long an ended connection is remembered, so that a late retransmission opens no new one: the
 #: maximum segment lifetime (RFC 9293 §3.4.2), in ns.
 LINGER = 120_000_000_000
-#: Octets of a payload that the tests of its first line look at.
-OPENING = 512
-FTP = 21
-
-_GREETING = re.compile(rb"(?:220|554)[ -]")
-_SMTP_GREETING = re.compile(rb"(?:220|554)[ -][^\r\n]*(?:SMTP|LMTP)", re.IGNORECASE)
-_HELLO = re.compile(rb"(?:EHLO|HELO|LHLO)(?:[ \t\r\n]|\Z)", re.IGNORECASE)
-_LATER_HELLO = re.compile(rb"\n(?:EHLO|HELO|LHLO)[ \t\r\n]", re.IGNORECASE)
-_COMMAND = re.compile(
-    rb"(?:EHLO|HELO|LHLO)(?:[ \t\r\n]|\Z)|MAIL FROM:|RCPT TO:",
-    re.IGNORECASE,
-)
-_TUNNEL = re.compile(
-    rb"CONNECT \S+:\d+ |PROXY (?:TCP4|TCP6|UNKNOWN)[ \r]|\x04\x01.{6}",
-    re.DOTALL,
-)
-
-
-def _folded(words: bytes) -> NDArray[np.uint32]:
-    return np.frombuffer(words, ">u4").astype(np.uint32) | np.uint32(0x20202020)
-
-
-# First four octets, letters in lower case, of what may be SMTP: anywhere, and at a flow's start.
-_ANYWHERE = _folded(b"EHLOHELOLHLOMAILRCPT220 220-554 554-")
-_AT_START = _folded(b"CONNPROX")
 
 
 class _Ended(NamedTuple):
@@ -62,70 +42,6 @@ class _Ended(NamedTuple):
 
     time: int
     initial_numbers: tuple[int, int]
-
-
-class _Candidate:
-    """A flow on another port, from its SYN until its first payloads tell what it is."""
-
-    __slots__ = (
-        "_client",
-        "_segments",
-        "_server",
-        "_tunnel",
-        "client_is_lower",
-        "key",
-        "octets",
-        "rows",
-    )
-
-    def __init__(self, key: int, syn: Row) -> None:
-        self.key = key
-        self.client_is_lower = syn[2] if not syn[5] & ACK else not syn[2]
-        self.rows: list[Row] = []
-        self.octets = bytearray()
-        self._segments = 0
-        self._client = b""
-        self._server = b""
-        self._tunnel = False
-
-    def take(self, buffer: Buffer, row: Row, ports: tuple[int, int]) -> bool | None:
-        """Whether the flow is SMTP; None where that is still open."""
-        _, _, forward, _, _, flags, start, length, _ = row
-        if flags & SYN and any(row[2:4] == known[2:4] for known in self.rows):
-            return None
-        payload = bytes(buffer[start : start + length])
-        if payload or flags & SYN:
-            self.rows.append((*row[:6], len(self.octets), length, row[8]))
-            self.octets += payload
-        if not payload:
-            return False if flags & (FIN | RST) else None
-        self._segments += 1
-        if forward == self.client_is_lower:
-            self._client += payload
-        else:
-            self._server += payload
-        verdict = self._verdict(payload, ports)
-        if verdict is None and (
-            flags & (FIN | RST)
-            or self._segments >= WATCHED_SEGMENTS
-            or len(self.octets) >= WATCHED_OCTETS
-        ):
-            return False
-        return verdict
-
-    def _verdict(self, payload: bytes, ports: tuple[int, int]) -> bool | None:
-        client, server = self._client, self._server
-        self._tunnel = self._tunnel or _begins_tunnel(client)
-        if _HELLO.match(client) or (_SMTP_GREETING.match(server) and FTP not in ports):
-            return True
-        if self._tunnel:
-            behind = _HELLO.match(payload) or _LATER_HELLO.search(client)
-            return True if behind or _SMTP_GREETING.search(server) else None
-        spoken = _may_become(
-            client, b"EHLO", b"HELO", b"LHLO", b"CONNECT ", b"PROXY ", b"\4", b"\5"
-        )
-        greeted = _GREETING.match(server) or _may_become(server, b"220 ", b"220-", b"554 ", b"554-")
-        return None if spoken and greeted else False
 
 
 class StreamAssembler:
@@ -150,7 +66,7 @@ class StreamAssembler:
         self._ended: dict[bytes, _Ended] = {}
         self._ended_order: deque[tuple[bytes, _Ended]] = deque()
         self._idle: deque[tuple[int, bytes, Connection]] = deque()
-        self._candidates: dict[bytes, _Candidate] = {}
+        self._candidates: dict[bytes, Candidate] = {}
         self._elsewhere: dict[bytes, int] = {}
         self._watched: NDArray[np.uint64] | None = None
         self._touched: dict[Connection, None] = {}
@@ -244,10 +160,10 @@ class StreamAssembler:
         flags = batch.flags[others]
         speaking = (batch.length[others] > 0) & ~chosen
         opening = (flags & SYN > 0) & ~chosen
-        first_words = np.zeros(len(others), np.uint32)
+        words = np.zeros(len(others), np.uint32)
         spoken = np.flatnonzero(speaking)
-        first_words[spoken] = _first_words(batch.buffer, batch.start[others[spoken]])
-        promising = speaking & np.isin(first_words, _ANYWHERE)
+        words[spoken] = first_words(batch.buffer, batch.start[others[spoken]])
+        promising = speaking & may_be_smtp(words)
         names = [key[promising]]
         if opening.any():
             decisive = speaking | (flags & (FIN | RST) > 0)
@@ -259,11 +175,7 @@ class StreamAssembler:
             part = np.cumsum(changes[:-1] | opening[row]) - 1
             decided, index = np.unique(part[decisive[row]], return_index=True)
             deciding = row[decisive[row]][index]
-            word = first_words[deciding]
-            first_octet = word >> 24
-            # Lower case turned the SOCKS versions 4 and 5 into $ and %.
-            start = np.isin(word, _AT_START) | (first_octet == 0x24) | (first_octet == 0x25)
-            start |= batch.length[others[deciding]] < 4
+            start = may_begin_smtp(words[deciding], batch.length[others[deciding]])
             names.append(key[deciding[start & speaking[deciding]]])
             undecided = np.ones(part[-1] + 1, bool)
             undecided[decided] = False
@@ -305,8 +217,8 @@ class StreamAssembler:
                     continue
             elif name in self._candidates or row[5] & SYN:
                 self._watch(name, key, ports, buffer, row)
-            elif row[7] and _is_smtp(opening := bytes(buffer[row[6] : row[6] + OPENING][: row[7]])):
-                sender_is_client = not _GREETING.match(opening)
+            elif row[7] and is_smtp(opening := bytes(buffer[row[6] : row[6] + OPENING][: row[7]])):
+                sender_is_client = said_by_client(opening)
                 self._open_connection(name, key, row, row[2] == sender_is_client)
                 continue
             at += 1
@@ -345,7 +257,7 @@ class StreamAssembler:
         if candidate is None or (
             row[5] & (SYN | ACK) == SYN and row[2:4] != candidate.rows[0][2:4]
         ):
-            candidate = self._candidates[name] = _Candidate(key, row)
+            candidate = self._candidates[name] = Candidate(key, row)
             self._watched = None
         verdict = candidate.take(buffer, row, ports)
         if verdict is None:
@@ -378,10 +290,9 @@ class StreamAssembler:
         if lower_known != higher_known:
             return higher_known
         payload = bytes(buffer[start : start + OPENING][:length])
-        if _COMMAND.match(payload):
-            return forward
-        if _GREETING.match(payload):
-            return not forward
+        by_client = said_by_client(payload)
+        if by_client is not None:
+            return forward is by_client
         return ports[0] > ports[1] if ports[0] != ports[1] else forward
 
     def _close(self, name: bytes) -> None:
@@ -438,30 +349,6 @@ def _changes(endpoints: NDArray[np.uint8]) -> NDArray[np.bool_]:
     changes = np.ones(len(words), bool)
     np.any(words[1:] != words[:-1], axis=1, out=changes[1:])
     return changes
-
-
-def _first_words(buffer: Buffer, start: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """The first four octets of payloads as one number each, letters in lower case."""
-    octets = np.frombuffer(buffer, np.uint8)
-    words = np.zeros(len(start), np.uint32)
-    for place in range(4):
-        words <<= np.uint32(8)
-        words |= octets[np.minimum(start + place, len(octets) - 1)]
-    return words | np.uint32(0x20202020)
-
-
-def _is_smtp(payload: bytes) -> bool:
-    return bool(_COMMAND.match(payload) or _SMTP_GREETING.match(payload))
-
-
-def _begins_tunnel(client: bytes) -> bool:
-    socks5 = client[:1] == b"\x05" and len(client) > 2 and len(client) == 2 + client[1]
-    return socks5 or _TUNNEL.match(client) is not None
-
-
-def _may_become(text: bytes, *words: bytes) -> bool:
-    folded = text.upper()
-    return any(word.startswith(folded) for word in words)
 
 
 def _endpoint(octets: bytes) -> Endpoint:

@@ -1,15 +1,14 @@
-"""Reassembly of one TCP connection: segments in capture order become the two byte streams.
+"""Reassembly of one direction of a TCP connection: segments become a stream without holes.
 
-In go rows of a `SegmentBatch`, out come the events of `stream`: data without holes, every hole
-told with its size and reason, overlaps resolved (the octets seen first win, and a later segment
-that disagrees is noted). RFC 9293 §3.4 (sequence numbers), §3.8 (retransmission, keep-alives),
-§3.10.7 (what a segment may do); RFC 7413 (data on a SYN).
+In go segments in capture order, out come the events of `stream`: data in order, every hole told
+with its size and reason, overlaps resolved (the octets seen first win, and a later segment that
+disagrees is noted). `connection` joins two of these. RFC 9293 §3.4 (sequence numbers), §3.8
+(retransmission, keep-alives), §3.10.7 (what a segment may do); RFC 7413 (data on a SYN).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from mmap import mmap
 from typing import NamedTuple
 
@@ -18,17 +17,14 @@ from smtpscope.stream import (
     Data,
     Defect,
     Direction,
-    Endpoint,
     Gap,
     Mark,
     Noted,
-    Opened,
     Span,
     StreamEvent,
 )
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-_CONTROL = FIN | SYN | RST
 MASK = 0xFFFFFFFF
 HALF = 1 << 31
 #: The sequence number expected of a direction whose stream has not begun.
@@ -360,143 +356,6 @@ class Receiver:
         detail = f"{was!r} came first, {now!r} was sent later"
         defect = Defect("overlap-disagrees", Span(self.direction, start, end), detail)
         self.log.add(Noted(defect, time, packet))
-
-
-class Connection:
-    """The two streams between a client and a server, from a SYN, or midstream from a payload.
-
-    `number` counts the connections of a capture from 1 (0 until it is given); `midstream` is true
-    where the SYN was not captured. `ended` tells that no more event will come; `last_time` and
-    `last_packet` are those of the newest segment seen.
-    """
-
-    __slots__ = (
-        "_backward",
-        "_forward",
-        "_log",
-        "client",
-        "ended",
-        "last_packet",
-        "last_time",
-        "midstream",
-        "number",
-        "server",
-    )
-
-    def __init__(self, lower: Endpoint, higher: Endpoint, forward: bool, first: Row) -> None:
-        """`forward`: the lower endpoint is the client. `first`: the row that opens it, not fed."""
-        packet, time, _, _, _, flags, *_ = first
-        self.client, self.server = (lower, higher) if forward else (higher, lower)
-        self.number = 0
-        self.midstream = not flags & SYN
-        self.ended = False
-        self.last_packet = packet
-        self.last_time = time
-        self._log = Log()
-        client = Receiver(Direction.CLIENT, self._log)
-        server = Receiver(Direction.SERVER, self._log)
-        self._forward, self._backward = (client, server) if forward else (server, client)
-        self._log.add(Opened(time, self.client, self.server, not self.midstream, packet))
-
-    def feed(self, buffer: Buffer, rows: Sequence[Row], begin: int = 0) -> int:
-        """Take `rows` from index `begin` on, whose payloads lie in `buffer`.
-
-        Returns the index of the first row not taken: the end, or the row behind the one that ended
-        the connection, or a SYN that opens another connection between the same endpoints.
-        """
-        up, down, log = self._forward, self._backward, self._log
-        row = None
-        taken = len(rows)
-        for index in range(begin, len(rows)):
-            row = rows[index]
-            packet, time, forward, seq, ack, flags, start, length, missing = row
-            if forward:
-                receiver, peer = up, down
-            else:
-                receiver, peer = down, up
-            if flags & SYN and not self._accepts_syn(receiver, peer, seq, ack, flags):
-                taken = index
-                row = rows[index - 1] if index > begin else None
-                break
-            if flags & ACK:
-                peer.acked = ack
-            if not peer.steady:
-                peer.advance(time, packet)
-            if not flags & _CONTROL:
-                if not length and not missing:
-                    continue
-                if receiver.steady and seq == receiver.expected and not missing:
-                    log.append(receiver, buffer[start : start + length], time, packet)
-                    continue
-            if flags & RST:
-                if receiver.expected == UNKNOWN or abs(distance(receiver.expected, seq)) <= REACH:
-                    self._end("rst", receiver.direction, time, packet)
-            elif length or missing or flags & FIN:
-                first = (seq + 1) & MASK if flags & SYN else seq
-                payload = bytes(buffer[start : start + length])
-                receiver.segment(first, payload, missing, bool(flags & FIN), time, packet)
-            if self.ended or (up.closed and down.closed):
-                self.ended = True
-                taken = index + 1
-                break
-        if row is not None:
-            self.last_packet, self.last_time = row[0], row[1]
-        log.flush()
-        return taken
-
-    def take(self) -> list[StreamEvent]:
-        """The events since the last call."""
-        self._log.flush()
-        events, self._log.events = self._log.events, []
-        return events
-
-    def finish(self) -> None:
-        """Nothing more will come: give out what waits, and close with "end" what is still open."""
-        if not self.ended:
-            client_closed = self._of(Direction.CLIENT).closed
-            direction = Direction.SERVER if client_closed else Direction.CLIENT
-            self._end("end", direction, self.last_time, self.last_packet)
-
-    @property
-    def initial_numbers(self) -> tuple[int, int]:
-        """The sequence numbers of the higher and the lower endpoint's SYN, UNKNOWN without one."""
-        return self._backward.isn, self._forward.isn
-
-    def _of(self, direction: Direction) -> Receiver:
-        return self._forward if self._forward.direction is direction else self._backward
-
-    def _end(self, how: str, direction: Direction, time: int, packet: int) -> None:
-        client, server = self._of(Direction.CLIENT), self._of(Direction.SERVER)
-        client.advance(time, packet, ending=True)
-        server.advance(time, packet, ending=True)
-        if not (client.closed and server.closed):
-            self._log.add(Closed(how, direction, time, packet))
-        client.tail = server.tail = b""
-        self.ended = True
-
-    def _accepts_syn(
-        self, receiver: Receiver, peer: Receiver, seq: int, ack: int, flags: int
-    ) -> bool:
-        """Whether a SYN belongs to this connection; begins the receiver's stream if it does."""
-        first = (seq + 1) & MASK
-        if receiver.isn == UNKNOWN:
-            if receiver.expected == UNKNOWN:
-                if receiver.acked != UNKNOWN and receiver.acked != first:
-                    return False
-                receiver.begin(seq)
-                return True
-            if (receiver.expected - receiver.offset) & MASK != first:
-                return False
-            receiver.isn = seq
-            return True
-        if receiver.isn == seq:
-            return True
-        # A SYN answered twice with different numbers (SYN cookies): the last answer is what counts.
-        again = flags & ACK and ack == (peer.isn + 1) & MASK
-        if again and receiver.offset == 0 and not receiver.waiting:
-            receiver.begin(seq)
-            return True
-        return False
 
 
 def _end_of(piece: _Piece) -> int:

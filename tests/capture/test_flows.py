@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpscope.capture.flows import CANDIDATES, LINGER, WATCHED_SEGMENTS, StreamAssembler
-from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Connection
+from smtpscope.capture.connection import Connection
+from smtpscope.capture.flows import CANDIDATES, LINGER, StreamAssembler
+from smtpscope.capture.recognition import WATCHED_SEGMENTS
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Gap, Opened, StreamEvent
 
 PORTS = frozenset({25, 465, 587})

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpscope.capture.connection import Connection
 from smtpscope.capture.tcp import (
     ACK,
     DATA_LIMIT,
@@ -16,7 +17,6 @@ from smtpscope.capture.tcp import (
     SYN,
     WAITING_OCTETS,
     WAITING_PIECES,
-    Connection,
     Row,
     distance,
 )
