@@ -70,7 +70,10 @@ def _compare(file: Path, runs: int) -> bool:
         fields = ("tcp.stream", "smtp.req.command", "smtp.req.parameter")
         fields += ("smtp.response.code", "smtp.rsp.parameter")
         peer = [*plain, "-Y", "smtp", "-T", "fields", *(f"-e{field}" for field in fields)]
-        programs |= {"tshark -Y smtp -T fields": peer, "tshark, no output": [*plain, "-Q"]}
+        programs |= {
+            "tshark -Y smtp -T fields": peer,
+            "tshark, no output": [*plain, "-Y", "frame.number == 0"],
+        }
     counts = {
         name: _count(programs[name], _COUNTERS[name]) for name in programs if name in _COUNTERS
     }
