@@ -70,6 +70,10 @@ _SHAPE = re.compile(
 _new = tuple.__new__
 
 
+_NEARLY_AUTH = re.compile(rb"[^A-Z]*+X?AUTH", re.IGNORECASE)
+"""What some servers take for AUTH, and what is meant for it: no secret is to be shown."""
+
+
 class CommandReader:
     """Reads what one direction asks.
 
@@ -225,7 +229,8 @@ class CommandReader:
     def _ask(self, verb: str, argument: bytes, line: Line) -> None:
         # In a path 8-bit octets may be UTF-8: the grammar judges them.
         defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
-        exchange = Exchange(self._command(verb, argument, line), [], defects)
+        command = self._command(verb, argument, line)
+        exchange = Exchange(command, [], defects)
         text_end = line.start + len(line.text)
         where = _new(Span, (self._direction, text_end - len(argument), text_end))
         if verb in ("MAIL", "RCPT"):
@@ -243,8 +248,10 @@ class CommandReader:
             size = argument.split(b" ")[0]
             self._remaining = int(size) if size.isdigit() and len(size) < 10 else 0
         elif verb not in reference.VERBS and verb != ".":
-            whole = Span(self._direction, line.start, line.end)
-            defects.append(Defect("unknown-command", whole, verb))
+            defects.append(Defect("unknown-command", command.span, verb))
+            if match := _NEARLY_AUTH.match(line.text):
+                shown = b"" if verb else match[0] + b" "
+                command.redacted = shown + b"[redacted %d octets]" % len(argument)
         self._found.append(exchange)
         if verb in TURNING:
             self._wait(exchange)
