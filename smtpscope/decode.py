@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.packets import segments
 from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
-from smtpscope.capture.connection import Connection
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
-from smtpscope.findings import judge
+from smtpscope.findings import finding, judge
+from smtpscope.findings.across import Across
 from smtpscope.session import Content, Session, SessionBuilder, message_of
 from smtpscope.smtp.dialogue import Dialogue
 from smtpscope.smtp.values import Exchange
@@ -94,7 +95,7 @@ class SessionDecoder:
         if session.dropped:
             detail = f"{session.dropped:,} exchanges left out"
             self._note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
-        session.findings = judge(self._defects)
+        session.findings = judge(session, self._defects, MAX_DEFECTS)
         return session
 
     def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
@@ -183,6 +184,7 @@ class CaptureDecoder:
         self._dissector = Dissector()
         self._open: dict[int, SessionDecoder] = {}
         self._finished: list[tuple[int, Session]] = []
+        self._across = Across()
         self._unreadable = 0
         self.begun = 0
 
@@ -232,4 +234,6 @@ class CaptureDecoder:
         while finished and (
             first_open is None or finished[0][0] < first_open or len(finished) > MAX_HELD_SESSIONS
         ):
-            yield heapq.heappop(finished)[1]
+            session = heapq.heappop(finished)[1]
+            session.findings += [finding(defect) for defect in self._across.add(session)]
+            yield session

@@ -6,24 +6,54 @@ session: greeting, client's name, capabilities, transactions and their messages.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from smtpscope.capture.tls import TlsInfo
 from smtpscope.capture.tunnel import Tunnel
-from smtpscope.findings import Finding
 from smtpscope.message import Message, MessageBuilder
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import AUTH_VERBS, HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Transaction, Transactions
 from smtpscope.smtp.values import Capability, Exchange, Reply
-from smtpscope.stream import Endpoint, Opened
+from smtpscope.stream import Endpoint, Opened, Span
 
 MAX_EXCHANGES = 200_000
 """Exchanges kept of one session, with their transactions; the rest is counted only."""
 
 MAX_CAPABILITIES = 200
 """Capabilities kept of one EHLO reply."""
+
+
+class Severity(enum.IntEnum):
+    """How bad a finding is, on Wireshark's scale."""
+
+    CHAT = 0
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Finding(NamedTuple):
+    """Something found wrong: `span` points at the octets, `spec` names the rule's source.
+
+    `summary` says what was observed and may quote the wire: it must pass `display` before anybody
+    sees it. `advice` says what to do.
+    """
+
+    rule: str
+    severity: Severity
+    group: str
+    span: Span
+    summary: str
+    spec: str
+    advice: str
 
 
 class Content:

@@ -13,9 +13,8 @@ from typing import NamedTuple
 from smtpscope import reference
 from smtpscope.capture.tls import TlsInfo
 from smtpscope.display import text
-from smtpscope.findings import Finding
 from smtpscope.message import Message
-from smtpscope.session import Content, Session
+from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import describe_challenge

@@ -17,9 +17,8 @@ from typing import Any
 
 from smtpscope.capture.tunnel import Tunnel
 from smtpscope.display import json_text, text
-from smtpscope.findings import Finding
 from smtpscope.message import Message
-from smtpscope.session import Session, message_of
+from smtpscope.session import Finding, Session, message_of
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Exchange, Parameter, Reply
@@ -270,6 +269,7 @@ def _finding(finding: Finding) -> Object:
         "group": finding.group,
         "summary": text(finding.summary),
         "spec": finding.spec,
+        "advice": finding.advice,
         "direction": "client" if finding.span.direction is Direction.CLIENT else "server",
         "start": finding.span.start,
         "end": finding.span.end,

@@ -1,54 +1,75 @@
-"""What is wrong in a session: from the defects that the decoder saw to findings by rule.
+"""What is wrong in a session, and why: from what was observed to findings by rule.
 
-A `Rule` is data: severity, group, summary, source. `judge` looks up the rule of each defect; the
-decoder says where something happened, this package what it means.
+Each group of rules is a module: its rules are data (`RULES`), its checks small functions that the
+walk through a session calls (`CHECKS`). `judge` adds what they see to what the decoder saw, and
+says what it means.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from smtpscope.findings.rules import RULES
-from smtpscope.stream import Defect, Span
+from smtpscope.findings import across, capture, delivery, security, sequence, syntax, timing
+from smtpscope.findings.rule import Rule, StepCheck
+from smtpscope.findings.walk import State, walk
+from smtpscope.session import Finding, Session, Severity
+from smtpscope.stream import Defect
+
+GROUPS = {
+    "sequence": sequence,
+    "syntax": syntax,
+    "security": security,
+    "delivery": delivery,
+    "timing": timing,
+    "capture": capture,
+}
+
+RULES: dict[str, tuple[str, Rule]] = {
+    name: (group, rule) for group, module in GROUPS.items() for name, rule in module.RULES.items()
+} | {name: ("delivery", rule) for name, rule in across.RULES.items()}
+"""Every rule by its id, with its group. Ids are stable: scripts and reports depend on them."""
+
+_EVERY = tuple(check for module in GROUPS.values() for check in module.CHECKS.every)
+_CHECKS: dict[str, tuple[StepCheck, ...]] = {
+    verb: (
+        *(check for module in GROUPS.values() for check in module.CHECKS.commands.get(verb, ())),
+        *_EVERY,
+    )
+    for module in GROUPS.values()
+    for verb in module.CHECKS.commands
+}
+_SESSION = tuple(check for module in GROUPS.values() for check in module.CHECKS.session)
 
 
-class Severity(enum.IntEnum):
-    """Wireshark's scale."""
+def judge(session: Session, observed: Iterable[Defect], limit: int) -> list[Finding]:
+    """The findings of a session: what the decoder `observed`, and what the checks see.
 
-    CHAT = 0
-    NOTE = 1
-    WARNING = 2
-    ERROR = 3
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
-
-
-class Finding(NamedTuple):
-    """One finding: `span` points at the octets, `spec` names the rule's source.
-
-    `summary` may quote the wire: it must pass `display` before anybody sees it.
+    At most `limit`, in the order of their octets, the client's first.
     """
+    defects = list(observed)
+    state = State()
+    for step in walk(session, state):
+        verb = step.command.verb if step.command is not None else ""
+        for check in _CHECKS.get(verb, _EVERY):
+            found = check(step)
+            if found:
+                defects.extend(found)
+        if len(defects) > limit:
+            break
+    for session_check in _SESSION:
+        defects.extend(session_check(session, state))
+    del defects[limit:]
+    defects.sort(key=_place)
+    return [finding(defect) for defect in defects]
 
-    rule: str
-    severity: Severity
-    group: str
-    span: Span
-    summary: str
-    spec: str
+
+def finding(defect: Defect) -> Finding:
+    """What a defect means."""
+    group, rule = RULES[defect.rule]
+    summary = f"{rule.summary}: {defect.detail}" if defect.detail else rule.summary
+    severity = Severity[rule.severity.upper()]
+    return Finding(defect.rule, severity, group, defect.span, summary, rule.spec, rule.advice)
 
 
-def judge(defects: Iterable[Defect]) -> list[Finding]:
-    """The findings for these defects, in their order."""
-    findings = []
-    for defect in defects:
-        group, severity, summary, spec = RULES[defect.rule]
-        if defect.detail:
-            summary = f"{summary}: {defect.detail}"
-        findings.append(
-            Finding(defect.rule, Severity[severity.upper()], group, defect.span, summary, spec)
-        )
-    return findings
+def _place(defect: Defect) -> tuple[int, int, int]:
+    return defect.span

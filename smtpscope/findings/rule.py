@@ -1,0 +1,38 @@
+"""What a rule is, and how a group of rules hangs its checks on the walk through a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from smtpscope.findings.walk import State, Step
+from smtpscope.session import Session
+from smtpscope.stream import Defect
+
+
+class Rule(NamedTuple):
+    """`severity` is chat, note, warning or error; `spec` is where the rule stands.
+
+    `summary` says what was observed, `advice` what to do about it and who should.
+    """
+
+    severity: str
+    summary: str
+    spec: str
+    advice: str
+
+
+StepCheck = Callable[[Step], Iterable[Defect]]
+SessionCheck = Callable[[Session, State], Iterable[Defect]]
+
+
+class Checks(NamedTuple):
+    """A group's checks: small functions that give the defects they see, mostly none.
+
+    `commands` by verb ("." for the end of a message, "(auth)"), `every` on each exchange, the
+    ones without a command included, and `session` once, at the end, with the last state.
+    """
+
+    commands: Mapping[str, tuple[StepCheck, ...]] = {}
+    every: tuple[StepCheck, ...] = ()
+    session: tuple[SessionCheck, ...] = ()
