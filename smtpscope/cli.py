@@ -1,7 +1,8 @@
 """The command line. Each command imports what it needs when it runs, so that --help is quick.
 
 Data goes to standard output, diagnostics and the progress bar to standard error. Exit status:
-0 ok, 1 runtime error, 2 usage, 5 input that is no capture, 130 on Ctrl-C.
+0 ok, 1 runtime error, 2 usage, 3 a finding at or above --fail-on, 5 input that is no capture,
+130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
 if TYPE_CHECKING:
     from smtpscope.session import Session
 
+FOUND = 3
 INTERRUPTED = 130
 
 SHOWN_NOTES = 10
@@ -56,6 +59,11 @@ def _review_options(command: Any) -> Any:
             "--reveal-secrets", is_flag=True, help="Show passwords and tokens of AUTH exchanges."
         ),
         click.option(
+            "--fail-on",
+            type=click.Choice(["chat", "note", "warning", "error"]),
+            help="Leave with exit status 3 if there is a finding of this severity or above.",
+        ),
+        click.option(
             "--format",
             type=click.Choice(["text", "jsonl"]),
             default="text",
@@ -76,39 +84,66 @@ def _review_options(command: Any) -> Any:
     multiple=True,
     help="Take this TCP port for SMTP, too. Repeatable.",
 )
-def read(
-    files: tuple[str, ...], format: str, reveal_secrets: bool, no_tui: bool, port: tuple[int, ...]
-) -> None:
+def read(files: tuple[str, ...], port: tuple[int, ...], **options: Any) -> None:
     """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
 
     SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
     """
-    _review(files, format, reveal_secrets, port)
+    _review(files, port, **options)
 
 
 @cli.command()
 @_review_options
-def demo(format: str, reveal_secrets: bool, no_tui: bool) -> None:
+def demo(**options: Any) -> None:
     """Review the captures that come with smtpscope."""
-    _review([str(path) for path in bundled_captures()], format, reveal_secrets, ())
+    _review([str(path) for path in bundled_captures()], (), **options)
 
 
 @cli.command()
-@click.argument("words", metavar="WORD…", nargs=-1, required=True)
-def explain(words: tuple[str, ...]) -> None:
-    """Look up a command, reply code, enhanced code, keyword, parameter, mechanism or limit.
+@click.argument("words", metavar="WORD…", nargs=-1)
+@click.option("--rules", is_flag=True, help="List the rules of all findings, one a line.")
+@click.option(
+    "--format", type=click.Choice(["text", "jsonl"]), default="text", help="How to list the rules."
+)
+def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
+    """Look up a command, code, keyword, parameter, mechanism, limit, or the rule of a finding.
 
     \b
     smtpscope explain 550            a reply code
     smtpscope explain 250 RCPT       a reply code as the answer to a command
     smtpscope explain 5.7.1          an enhanced status code
     smtpscope explain SIZE           a keyword
+    smtpscope explain bare-lf        a rule, with a sample dialogue
+    smtpscope explain --rules        all rules
     """
-    from smtpscope import reference
+    if rules:
+        from smtpscope.findings.explain import json_lines, listing
 
+        for line in json_lines() if format == "jsonl" else listing():
+            click.echo(line)
+    elif words:
+        _explain(words)
+    else:
+        raise UsageError("name what to explain: smtpscope explain 550")
+
+
+def _explain(words: tuple[str, ...]) -> None:
+    from smtpscope import reference
+    from smtpscope.findings import RULES
+    from smtpscope.findings.explain import dialogue, entry
+
+    rule = words[0].lower() if len(words) == 1 else ""
+    if rule in RULES:
+        click.echo(reference.render([entry(rule)], width=_width()))
+        sample = list(dialogue(rule))
+        if sample:
+            click.echo("\n  for example")
+            for line in sample:
+                click.echo(f"    {line}")
+        return
     entries = reference.explain(words)
     if not entries:
-        nearest = reference.nearest(" ".join(words))
+        nearest = [*reference.nearest(" ".join(words)), *get_close_matches(rule, RULES, 3)]
         hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
         raise UsageError(f"nothing is known about “{_shown(' '.join(words))}”.{hint}")
     click.echo(reference.render(entries, width=_width()))
@@ -134,10 +169,19 @@ def bundled_captures() -> list[Path]:
     raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
 
 
-def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int]) -> None:
+def _review(
+    files: Iterable[str],
+    ports: Sequence[int],
+    *,
+    format: str,
+    reveal_secrets: bool,
+    fail_on: str | None,
+    no_tui: bool,
+) -> None:
     from smtpscope.decode import SMTP_PORTS, read_sessions
     from smtpscope.export import jsonl, text
     from smtpscope.progress import Progress
+    from smtpscope.session import Severity
 
     # Decoding makes objects by the million and hardly a cycle among them.
     gc.set_threshold(10_000, 20, 20)
@@ -145,6 +189,7 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
     width = _width() if sys.stdout.isatty() else None
     out = sys.stdout
     status = 0
+    worst = -1
     for file in files:
         notes: list[str] = []
         with Progress(sys.stderr) as progress:
@@ -157,11 +202,14 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
             try:
                 for session in sessions:
                     progress.clear()
-                    if form == "jsonl":
-                        out.write(jsonl.dumps(session, reveal=reveal))
+                    worst = max([worst, *(finding.severity for finding in session.findings)])
+                    if format == "jsonl":
+                        out.write(jsonl.dumps(session, reveal=reveal_secrets))
                         out.write("\n")
                     else:
-                        for line in text.lines(session, width=width, colour=colour, reveal=reveal):
+                        for line in text.lines(
+                            session, width=width, colour=colour, reveal=reveal_secrets
+                        ):
                             out.write(line)
                             out.write("\n")
             except NoCaptureError as error:
@@ -172,6 +220,8 @@ def _review(files: Iterable[str], form: str, reveal: bool, ports: Sequence[int])
             _tell(f"{file}: {note}")
         if len(notes) > SHOWN_NOTES:
             _tell(f"{file}: {len(notes) - SHOWN_NOTES} more notes like these")
+    if not status and fail_on is not None and worst >= Severity[fail_on.upper()]:
+        status = FOUND
     if status:
         raise click.exceptions.Exit(status)
 

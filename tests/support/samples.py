@@ -12,8 +12,6 @@ client, a second later. `#` is a comment; the first one names the source.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
-from typing import NamedTuple
 
 from support.transcript import octets
 
@@ -28,34 +26,6 @@ ENDINGS = {"<LF>": b"\n", "<CR>": b"\r", "<none>": b""}
 FLIGHT = 1_000_000
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
-
-
-class Sample(NamedTuple):
-    """`fires`: whether the dialogue must draw a finding by the rule; `lines` are the dialogue's."""
-
-    group: str
-    rule: str
-    fires: bool
-    lines: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.group}: {'' if self.fires else 'not '}{self.rule}"
-
-
-def samples() -> Iterator[Sample]:
-    """Every sample of the package."""
-    folder = files("smtpscope.findings").joinpath("samples")
-    for path in sorted(folder.iterdir(), key=lambda each: each.name):
-        group = path.name.removesuffix(".txt")
-        rule, fires, lines = "", True, list[str]()
-        for line in [*path.read_text().splitlines(), "= "]:
-            if not line.startswith("= "):
-                lines.append(line)
-                continue
-            if rule:
-                yield Sample(group, rule, fires, tuple(lines))
-            rule, fires, lines = line[2:].removeprefix("not "), not line.startswith("= not "), []
 
 
 def review(lines: tuple[str, ...]) -> list[Session]:

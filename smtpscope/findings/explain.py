@@ -1,0 +1,89 @@
+"""What a rule means, for people and programs: its text, its source, a sample dialogue.
+
+The samples are the text files in `samples/`, one a group; their format is described with the tests
+that play them. A sample begins with `= rule`, or `= not rule` for one where the rule is silent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from smtpscope.findings import RULES
+from smtpscope.reference import Entry
+
+
+class Sample(NamedTuple):
+    """`fires`: whether the dialogue in `lines` draws a finding by the rule."""
+
+    group: str
+    rule: str
+    fires: bool
+    lines: tuple[str, ...]
+
+
+@cache
+def samples() -> tuple[Sample, ...]:
+    """Every sample of the package, in the order of its file."""
+    folder = files(__package__).joinpath("samples")
+    return tuple(
+        sample
+        for path in sorted(folder.iterdir(), key=lambda each: each.name)
+        for sample in _parts(path.name.removesuffix(".txt"), path.read_text(encoding="utf-8"))
+    )
+
+
+def entry(rule: str) -> Entry:
+    """All that is known of a rule, to be rendered as the documented table's rows are."""
+    group, known = RULES[rule]
+    lines = [
+        ("means", _sentence(known.summary)),
+        ("severity", known.severity),
+        ("group", group),
+        ("what to do", known.advice),
+        ("source", known.spec),
+    ]
+    return Entry(rule, "finding", lines, True)
+
+
+def dialogue(rule: str) -> Iterator[str]:
+    """The lines of the first sample dialogue that draws the rule; none where there is none."""
+    shown = next((each for each in samples() if each.rule == rule and each.fires), None)
+    for line in shown.lines if shown is not None else ():
+        if line.startswith("#"):
+            yield f"({line[1:].strip()})"
+        elif line.startswith("+ "):
+            yield f"({line[2:]} s later)"
+        elif line:
+            yield line
+
+
+def listing() -> Iterator[str]:
+    """Every rule in one line: id, severity, group, what it means, its source."""
+    width = max(len(rule) for rule in RULES)
+    for rule, (group, known) in sorted(RULES.items(), key=lambda item: (item[1][0], item[0])):
+        yield f"{rule:<{width}}  {known.severity:<7}  {group:<8}  {known.summary} ({known.spec})"
+
+
+def json_lines() -> Iterator[str]:
+    """Every rule as one JSON object."""
+    for rule, (group, known) in sorted(RULES.items()):
+        yield json.dumps({"rule": rule, "group": group, **known._asdict()}, ensure_ascii=False)
+
+
+def _parts(group: str, content: str) -> Iterator[Sample]:
+    rule, fires, lines = "", True, list[str]()
+    for line in [*content.splitlines(), "= "]:
+        if not line.startswith("= "):
+            lines.append(line)
+            continue
+        if rule:
+            yield Sample(group, rule, fires, tuple(lines))
+        rule, fires, lines = line[2:].removeprefix("not "), not line.startswith("= not "), []
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + "."
