@@ -124,7 +124,7 @@ def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
     elif words:
         _explain(words)
     else:
-        raise UsageError("name what to explain: smtpscope explain 550")
+        raise click.UsageError("Name what to explain: smtpscope explain 550")
 
 
 def _explain(words: tuple[str, ...]) -> None:
