@@ -27,6 +27,9 @@ MAX_DEPTH = 64
 MAX_PARTS = 10_000
 """Parts in one message; what follows belongs to the last one."""
 
+MAGIC = 16
+"""First octets of an attachment that are kept: enough to tell what kind of file it is."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -61,7 +64,9 @@ class Part:
 
 @dataclass(slots=True)
 class Attachment:
-    """A part that is a file rather than text to read; `size` and `sha256` are of the decoded body.
+    """A part that is a file rather than text to read.
+
+    `size` and `sha256` are of the decoded body, `magic` are its first octets, at most `MAGIC`.
 
     Such is every leaf that has a file name, or the disposition "attachment", or a type that is
     neither text nor multipart; and every embedded message, whose own attachments follow it.
@@ -71,6 +76,7 @@ class Attachment:
     content_type: str
     size: int
     sha256: str
+    magic: bytes
 
 
 class Structure(NamedTuple):
@@ -123,7 +129,8 @@ def _measure(part: Part, content: bytes, attachments: list[Attachment]) -> None:
     part.size = len(octets)
     if attached:
         digest = sha256(octets).hexdigest()
-        attachments.append(Attachment(part.filename, part.content_type, part.size, digest))
+        magic = octets[:MAGIC]
+        attachments.append(Attachment(part.filename, part.content_type, part.size, digest, magic))
 
 
 class _Tree:

@@ -32,8 +32,9 @@ def bodies(content: bytes, part: Part) -> list[bytes]:
     return [body for child in part.children for body in bodies(content, child)]
 
 
-def digest(octets: bytes) -> str:
-    return hashlib.sha256(octets).hexdigest()
+def attachment(filename: str | None, content_type: str, octets: bytes) -> Attachment:
+    digest = hashlib.sha256(octets).hexdigest()
+    return Attachment(filename, content_type, len(octets), digest, octets[:16])
 
 
 def test_a_message_without_mime_fields_is_one_text_part() -> None:
@@ -172,7 +173,7 @@ def test_a_type_that_is_none_counts_as_plain_text(content_type: str) -> None:
 def test_a_leaf_that_is_a_file_is_an_attachment(
     fields: str, filename: str | None, content_type: str
 ) -> None:
-    expected = [Attachment(filename, content_type, 3, digest(b"abc"))]
+    expected = [attachment(filename, content_type, b"abc")]
     assert read(fields + "\nabc")[1].attachments == expected
     assert read(MIXED_TEXT + f"--b\n{fields}\nabc\n--b--\n")[1].attachments == expected
 
@@ -198,7 +199,7 @@ def test_size_and_digest_of_an_attachment_are_those_of_the_file() -> None:
         + b"\r\n--b--\r\n"
     )
     message = read_message(content)
-    assert message.attachments == [Attachment("é.zip", "application/zip", 768, digest(file))]
+    assert message.attachments == [attachment("é.zip", "application/zip", file)]
     assert message.root.children[0].decode(content) == file
 
 
@@ -230,8 +231,8 @@ def test_an_embedded_message_is_an_attachment_and_is_taken_apart() -> None:
     assert bodies(content, message.root) == [b"hello", b"GIF", b"last"]
     octets = inner.encode().replace(b"\n", b"\r\n")
     assert message.attachments == [
-        Attachment(None, "message/rfc822", len(octets), digest(octets)),
-        Attachment("x.gif", "image/gif", 3, digest(b"GIF")),
+        attachment(None, "message/rfc822", octets),
+        attachment("x.gif", "image/gif", b"GIF"),
     ]
     assert message.parts == 3
 
@@ -239,7 +240,7 @@ def test_an_embedded_message_is_an_attachment_and_is_taken_apart() -> None:
 def test_an_encoded_embedded_message_is_a_leaf() -> None:
     _, message = read("Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nYTogYg==")
     assert shape(message.root) == "message/rfc822"
-    assert message.attachments == [Attachment(None, "message/rfc822", 4, digest(b"a: b"))]
+    assert message.attachments == [attachment(None, "message/rfc822", b"a: b")]
 
 
 def test_parts_of_a_digest_are_messages_by_default() -> None:
