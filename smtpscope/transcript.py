@@ -33,8 +33,8 @@ class Row(NamedTuple):
 
     `time` is None for the further lines of a reply. `kind` is "command", "message", "reply2" to
     "reply5" by the reply's class, "reply" without one, "tls" or "finding"; a finding's `text`
-    begins with its severity, its `meaning` is the rule's source. `exchange` indexes the
-    session's exchanges.
+    begins with its severity, its `meaning` is the rule's source, its `advice` what to do.
+    `exchange` indexes the session's exchanges.
     """
 
     time: int | None
@@ -43,6 +43,7 @@ class Row(NamedTuple):
     text: str
     meaning: str
     exchange: int
+    advice: str = ""
 
 
 def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
@@ -267,4 +268,5 @@ def _finding_row(finding: Finding, index: int) -> Row:
         f"{finding.severity.word} {finding.rule}: {text(finding.summary, 200)}",
         finding.spec,
         index,
+        finding.advice,
     )

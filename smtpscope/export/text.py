@@ -127,6 +127,7 @@ class _Layout:
         self._width = width
         self._paint = paint
         self._start = start
+        self._advised = {""}
         self._meaning_at = min(max((width or 110) // 2, 40), 64)
 
     def lines(self, row: Row) -> Iterator[str]:
@@ -156,6 +157,11 @@ class _Layout:
         for number, line in enumerate(shown):
             mark = " " if number else "!"
             yield " " * (_SAID_AT - 2) + f"{mark} " + self._paint(line, fg=colour)
+        if row.advice not in self._advised:
+            # Once a session is enough.
+            self._advised.add(row.advice)
+            for line in self._wrapped(row.advice, _SAID_AT + 2):
+                yield " " * _SAID_AT + self._paint(line, dim=True)
 
     def _wrapped(self, shown: str, column: int) -> list[str]:
         if self._width is None or not shown:
