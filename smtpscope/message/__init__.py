@@ -12,6 +12,7 @@ from hashlib import sha256
 from smtpscope.message.addresses import addr_specs, split_mailboxes
 from smtpscope.message.headers import Header, first_value, read_headers
 from smtpscope.message.mime import Attachment, Part, read_structure
+from smtpscope.message.octets import OctetCounter, OctetCounts
 from smtpscope.message.text import decode_text
 
 KEEP = 32 * 1024 * 1024
@@ -25,7 +26,8 @@ class Message:
     `size` (octets) and `sha256` (hexadecimal) are of all octets seen. `missing` octets were lost
     in gaps. `truncated`: some of what was seen is not in the summary, because the message or its
     header was larger than the bounds. `parts` counts the leaves of the tree under `root`.
-    `content` is None unless the builder was told to keep it.
+    `octets` counts what its lines should not hold. `content` is None unless the builder was told
+    to keep it.
     """
 
     size: int
@@ -36,6 +38,7 @@ class Message:
     root: Part
     attachments: list[Attachment]
     parts: int
+    octets: OctetCounts
     content: bytes | None
 
     @property
@@ -116,11 +119,13 @@ class MessageBuilder:
         self.missing = 0
         self._keep_content = keep_content
         self._digest = sha256()
+        self._octets = OctetCounter()
         self._chunks: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """The next octets."""
         self._digest.update(data)
+        self._octets.feed(data)
         room = KEEP - self.size
         self.size += len(data)
         if room > 0:
@@ -129,6 +134,7 @@ class MessageBuilder:
     def gap(self, length: int) -> None:
         """The next `length` octets are missing in the capture."""
         self.missing += length
+        self._octets.gap()
 
     def finish(self) -> Message:
         """The summary of all that was fed."""
@@ -145,6 +151,7 @@ class MessageBuilder:
             root=root,
             attachments=attachments,
             parts=leaves,
+            octets=self._octets.counts,
             content=content if self._keep_content else None,
         )
 
