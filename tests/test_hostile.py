@@ -370,6 +370,16 @@ ENDLESS = {
         ]
         * 500,
     ],
+    "roles that turn in one flight": [
+        GREETING,
+        ("C", b"TURN\r\n220 x\r\n250 ok\r\n" * 1_000),
+        ("S", b"250 ok\r\nTURN\r\n220 x\r\n" * 1_000),
+    ],
+    "STARTTLS in one flight": [
+        GREETING,
+        ("C", b"STARTTLS\r\n" * 1_000),
+        ("S", b"220 go\r\n" * 1_000),
+    ],
     "no TLS behind STARTTLS": [
         GREETING,
         ("C", b"STARTTLS\r\n"),

@@ -19,6 +19,9 @@ from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, Span, S
 MAX_UNANSWERED = 10_000
 """Commands that wait for replies; beyond, the oldest counts as unanswered."""
 
+MAX_TURNS = 16
+"""Times that the sides may swap their roles; nobody does it more than once."""
+
 ONLY_ANSWERS: dict[int, frozenset[str]] = {
     221: frozenset({"QUIT"}),
     235: AUTHENTICATING,
@@ -57,7 +60,7 @@ class Dialogue:
 
     def __init__(self, new_content: Callable[[], ContentSink], *, midstream: bool = False) -> None:
         self.lmtp = False
-        self.turned = False
+        self._turns = 0
         self._new_content = new_content
         self._midstream = midstream
         self._commands = CommandReader(Direction.CLIENT, new_content, synced=not midstream)
@@ -246,7 +249,7 @@ class Dialogue:
         """What the reply means for the reading of what comes next."""
         verb = _verb(exchange)
         if exchange is self._commands.waiting:
-            if verb in ("TURN", "ATRN") and reply.accepted:
+            if verb in ("TURN", "ATRN") and reply.accepted and self._turns < MAX_TURNS:
                 self._turn()
                 return
             if verb in AUTHENTICATING:
@@ -272,7 +275,7 @@ class Dialogue:
 
     def _turn(self) -> None:
         """The sides swap their roles; the one that asked till now greets."""
-        self.turned = True
+        self._turns += 1
         asker = self._asker
         self._asker = asker.other
         commands, replies = self._commands, self._replies
