@@ -21,6 +21,7 @@ from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
 from smtpscope.findings import finding, judge
 from smtpscope.findings.across import Across
+from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.session import Content, Session, SessionBuilder, message_of
 from smtpscope.smtp.dialogue import Dialogue
 from smtpscope.smtp.values import Exchange
@@ -51,7 +52,10 @@ _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-boun
 class SessionDecoder:
     """One connection's events in, its `Session` out."""
 
-    def __init__(self, opened: Opened, number: int, capture: str) -> None:
+    def __init__(
+        self, opened: Opened, number: int, capture: str, policy: Policy = NO_POLICY
+    ) -> None:
+        self._policy = policy
         self._builder = SessionBuilder(opened, number, capture)
         self.session = self._builder.session
         self._dialogue = Dialogue(Content, midstream=not opened.handshake)
@@ -95,7 +99,7 @@ class SessionDecoder:
         if session.dropped:
             detail = f"{session.dropped:,} exchanges left out"
             self._note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
-        session.findings = judge(session, self._defects, MAX_DEFECTS)
+        session.findings = judge(session, self._defects, MAX_DEFECTS, self._policy)
         return session
 
     def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
@@ -178,8 +182,11 @@ def _capture_notes(reader: CaptureReader) -> Iterator[str]:
 class CaptureDecoder:
     """Batches of packets in, finished sessions out, in the order of their first packets."""
 
-    def __init__(self, capture: str, ports: frozenset[int] = SMTP_PORTS) -> None:
+    def __init__(
+        self, capture: str, ports: frozenset[int] = SMTP_PORTS, policy: Policy = NO_POLICY
+    ) -> None:
         self._capture = capture
+        self._policy = policy
         self._assembler = StreamAssembler(ports)
         self._dissector = Dissector()
         self._open: dict[int, SessionDecoder] = {}
@@ -217,7 +224,8 @@ class CaptureDecoder:
                     # Every connection's first event says that it opens.
                     assert isinstance(event, Opened)
                     self.begun += 1
-                    decoder = self._open[number] = SessionDecoder(event, number, self._capture)
+                    decoder = SessionDecoder(event, number, self._capture, self._policy)
+                    self._open[number] = decoder
                 decoder.feed(event)
             stream.clear()
             if connection.ended and decoder is not None:

@@ -1,53 +1,77 @@
 """What is wrong in a session, and why: from what was observed to findings by rule.
 
-Each group of rules is a module: its rules are data (`RULES`), its checks small functions that the
-walk through a session calls (`CHECKS`). `judge` adds what they see to what the decoder saw, and
-says what it means.
+Each group of rules has a module or a few: their rules are data (`RULES`), their checks small
+functions that the walk through a session calls (`CHECKS`). `judge` adds what they see to what the
+decoder saw, and says what it means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smtpscope.findings import across, capture, delivery, security, sequence, syntax, timing
+from smtpscope.findings import (
+    across,
+    capture,
+    content,
+    delivery,
+    probing,
+    relay,
+    security,
+    sequence,
+    smuggling,
+    syntax,
+    timing,
+    tls,
+)
 from smtpscope.findings.rule import Rule, StepCheck
-from smtpscope.findings.walk import State, walk
+from smtpscope.findings.walk import NO_POLICY, Policy, State, walk
 from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Defect
 
 GROUPS = {
-    "sequence": sequence,
-    "syntax": syntax,
-    "security": security,
-    "delivery": delivery,
-    "timing": timing,
-    "capture": capture,
+    "sequence": (sequence,),
+    "syntax": (syntax,),
+    "security": (security, tls, smuggling, content, relay),
+    "delivery": (delivery,),
+    "timing": (timing,),
+    "capture": (capture,),
 }
 
-RULES: dict[str, tuple[str, Rule]] = {
-    name: (group, rule) for group, module in GROUPS.items() for name, rule in module.RULES.items()
-} | {name: ("delivery", rule) for name, rule in across.RULES.items()}
+_MODULES = tuple(module for modules in GROUPS.values() for module in modules)
+
+RULES: dict[str, tuple[str, Rule]] = (
+    {
+        name: (group, rule)
+        for group, modules in GROUPS.items()
+        for module in modules
+        for name, rule in module.RULES.items()
+    }
+    | {name: ("delivery", rule) for name, rule in across.RULES.items()}
+    | {name: ("security", rule) for name, rule in probing.RULES.items()}
+)
 """Every rule by its id, with its group. Ids are stable: scripts and reports depend on them."""
 
-_EVERY = tuple(check for module in GROUPS.values() for check in module.CHECKS.every)
+_EVERY = tuple(check for module in _MODULES for check in module.CHECKS.every)
 _CHECKS: dict[str, tuple[StepCheck, ...]] = {
     verb: (
-        *(check for module in GROUPS.values() for check in module.CHECKS.commands.get(verb, ())),
+        *(check for module in _MODULES for check in module.CHECKS.commands.get(verb, ())),
         *_EVERY,
     )
-    for module in GROUPS.values()
+    for module in _MODULES
     for verb in module.CHECKS.commands
 }
-_SESSION = tuple(check for module in GROUPS.values() for check in module.CHECKS.session)
+_SESSION = tuple(check for module in _MODULES for check in module.CHECKS.session)
 
 
-def judge(session: Session, observed: Iterable[Defect], limit: int) -> list[Finding]:
+def judge(
+    session: Session, observed: Iterable[Defect], limit: int, policy: Policy = NO_POLICY
+) -> list[Finding]:
     """The findings of a session: what the decoder `observed`, and what the checks see.
 
     At most `limit`, in the order of their octets, the client's first.
     """
     defects = list(observed)
-    state = State()
+    state = State(policy)
     for step in walk(session, state):
         verb = step.command.verb if step.command is not None else ""
         for check in _CHECKS.get(verb, _EVERY):

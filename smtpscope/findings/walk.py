@@ -17,6 +17,20 @@ from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import Command, Exchange, Reply
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user says of the servers; rules that need it guess where it is not said.
+
+    `local_domains`, in lower case, are those that the servers take mail for from anybody.
+    """
+
+    local_domains: frozenset[str] = frozenset()
+
+
+NO_POLICY = Policy()
+"""Nothing was said."""
+
+
 @dataclass(slots=True)
 class State:
     """What both sides know. It is one object, changed from step to step.
@@ -27,6 +41,7 @@ class State:
     nothing more may come: QUIT, or a reply of 421.
     """
 
+    policy: Policy = NO_POLICY
     hello: str = ""
     offered: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     ever_offered: set[str] = field(default_factory=set)
