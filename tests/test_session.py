@@ -57,7 +57,6 @@ def test_nothing_grows_beyond_the_exchanges_that_are_kept(monkeypatch: pytest.Mo
     assert len(session.transactions) == 4
     assert len(session.auths) == 4
     assert session.state == "quit"
-    assert [(f.rule, f.summary) for f in session.findings][-1] == (
-        "session-bound",
-        "the session is too long to be kept whole: 33 exchanges left out",
-    )
+    assert [finding.summary for finding in session.findings if finding.rule == "session-bound"] == [
+        "the session is too long to be kept whole: 33 exchanges left out"
+    ]
