@@ -38,13 +38,16 @@ class State:
     `offered` has the keywords of the EHLO reply in force with their parameters, `ever_offered`
     those of any. `mail` is the accepted MAIL of the open transaction and `parameters` its
     parameters; `accepted` and `refused` count its recipients. `ending` is the exchange after which
-    nothing more may come: QUIT, or a reply of 421.
+    nothing more may come: QUIT, or a reply of 421. `offer_seen`: the reply to the hello in force
+    was captured, so that what is not in `offered` was not offered. `told` has the findings, as
+    rule and detail, that are enough once a session.
     """
 
     policy: Policy = NO_POLICY
     hello: str = ""
     offered: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     ever_offered: set[str] = field(default_factory=set)
+    offer_seen: bool = False
     tls: bool = False
     authenticated: AuthExchange | None = None
     mail: Exchange | None = None
@@ -52,6 +55,7 @@ class State:
     accepted: int = 0
     refused: int = 0
     ending: Exchange | None = None
+    told: set[tuple[str, str]] = field(default_factory=set)
 
 
 class Step(NamedTuple):
@@ -114,6 +118,7 @@ def _follow(state: State, exchange: Exchange, verb: str, reply: Reply | None) ->
             state.tls = True
             state.hello = ""
             state.offered = {}
+            state.offer_seen = False
     elif verb == "QUIT":
         state.ending = exchange
     elif exchange.auth is not None and reply is not None and reply.code == 235:
@@ -122,6 +127,7 @@ def _follow(state: State, exchange: Exchange, verb: str, reply: Reply | None) ->
 
 def _hello(state: State, verb: str, reply: Reply | None) -> None:
     state.hello = verb
+    state.offer_seen = reply is not None
     lines = reply.lines[1 : MAX_CAPABILITIES + 1] if reply is not None and verb != "HELO" else ()
     capabilities = [grammar.parse_capability(line) for line in lines]
     state.offered = {each.keyword: each.parameters for each in capabilities}
