@@ -19,9 +19,10 @@ MAX_RECORD = (1 << 14) + 2048
 MAX_HANDSHAKE = 1 << 16
 MAX_ALERTS = 16
 MAX_PROTOCOLS = 16
+MAX_CERTIFICATE = 1 << 14
 
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, _HEARTBEAT = range(20, 25)
-_CLIENT_HELLO, _SERVER_HELLO, _SERVER_HELLO_DONE = 1, 2, 14
+_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE, _SERVER_HELLO_DONE = 1, 2, 11, 14
 _SERVER_NAME, _ALPN, _PRE_SHARED_KEY, _SUPPORTED_VERSIONS = 0, 16, 41, 43
 
 # What the octets of a record's header can be, and those that a hello in SSL 2.0 form begins with.
@@ -49,8 +50,9 @@ class TlsInfo:
     hello; a number without a name stands as hexadecimal ("0xC0FF"). `sni`, `alpn` (chosen, visible
     up to TLS 1.2) and `alpn_offered` (the first `MAX_PROTOCOLS`) quote the wire: hostile until
     `display` has mapped them. `alerts` are the first `MAX_ALERTS`. `established`: both sides
-    changed to encryption and neither gave up at once. `records` counts the records begun, `octets`
-    all that was fed, headers included.
+    changed to encryption and neither gave up at once. `certificate` is the server's own one in DER,
+    visible up to TLS 1.2, None beyond `MAX_CERTIFICATE` octets. `records` counts the records begun,
+    `octets` all that was fed, headers included.
     """
 
     version: str | None = None
@@ -62,6 +64,7 @@ class TlsInfo:
     resumed: bool | None = None
     established: bool = False
     alerts: list[Alert] = field(default_factory=list)
+    certificate: bytes | None = None
     records: list[int] = field(default_factory=lambda: [0, 0])
     octets: list[int] = field(default_factory=lambda: [0, 0])
 
@@ -232,6 +235,8 @@ class TlsObserver:
                 self._take_client_hello(body)
         elif kind == _SERVER_HELLO:
             self._take_server_hello(body)
+        elif kind == _CERTIFICATE:
+            self._take_certificates(body)
         elif kind == _SERVER_HELLO_DONE:
             side.hello_done = True
 
@@ -284,6 +289,12 @@ class TlsObserver:
         if info.version == "TLSv1.3":
             info.resumed = shared
         self._settle()
+
+    def _take_certificates(self, body: bytes) -> None:
+        """The server's own certificate comes first in the list (RFC 5246 §7.4.2)."""
+        own = _Fields(_Fields(body).vector(3)).vector(3)
+        if self.info.certificate is None and 0 < len(own) <= MAX_CERTIFICATE:
+            self.info.certificate = own
 
     def _settle(self) -> None:
         client, server = self._sides

@@ -22,6 +22,11 @@ from smtpscope.stream import (
 )
 
 _HANDSHAKE = b"\x16\x03"
+_INJECTED = (
+    "commands, which a faulty server takes for the client's under TLS (CVE-2011-0411)",
+    "replies, which a faulty client takes for the server's under TLS (CVE-2020-14954)",
+)
+"""What plain text may do, by `Direction`."""
 
 
 class TlsStage:
@@ -89,7 +94,8 @@ class TlsStage:
         length = _record_within(data.data)
         end = data.offset + length
         if data.direction not in self._plain:
-            defect = Defect("plaintext-behind-starttls", Span(data.direction, data.offset, end))
+            span = Span(data.direction, data.offset, end)
+            defect = Defect("plaintext-behind-starttls", span, _INJECTED[data.direction])
             passed.append(Noted(defect, data.time, data.marks[0].packet))
         if length < len(data.data):
             marks = tuple([mark for mark in data.marks if mark.offset < end])

@@ -1,22 +1,342 @@
-"""Rules about what an attacker could see, do or have done.
+"""Rules about logins and STARTTLS in a dialogue, and about commands that only attackers use.
 
-RFC 3207, RFC 4954 §4, RFC 5321 §7, RFC 8314.
+What an onlooker could read, what somebody between client and server took away, and who knocked at
+the wrong door. RFC 3207, RFC 4954 §4, RFC 5321 §7, RFC 8314.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+
+from smtpscope import reference
 from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.walk import State, Step
+from smtpscope.session import Session
+from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
+from smtpscope.smtp.values import Reply
+from smtpscope.stream import Defect, Span
 
 RULES: dict[str, Rule] = {
-    "odd-end-of-data": Rule(
+    "auth-in-cleartext": Rule(
         "warning",
-        "some servers would take this for the end of the message",
-        "RFC 5321 §4.1.1.4",
-        "",
+        "a login whose secret everybody on the way can read",
+        "RFC 4954 §4",
+        "Take the password for known and change it. Let the client use STARTTLS or port 465, and "
+        "the server offer AUTH only under TLS.",
+    ),
+    "auth-proof-in-cleartext": Rule(
+        "note",
+        "a login without TLS, by a proof from which the secret can be guessed offline",
+        "RFC 4954 §9",
+        "Let the client use STARTTLS or port 465: a weak password does not withstand guessing.",
+    ),
+    "auth-offered-in-cleartext": Rule(
+        "note",
+        "logins that send the password are offered without TLS",
+        "RFC 8314 §4.1",
+        "The server's administrator should offer PLAIN and LOGIN only under TLS "
+        "(Postfix: smtpd_tls_auth_only = yes).",
+    ),
+    "secret-unasked": Rule(
+        "warning",
+        "the client sent what is likely a secret where no login was going on",
+        "RFC 4954 §4",
+        "Wait for 334 before each response. Servers log unknown commands: take the secret for "
+        "known and change it.",
+    ),
+    "starttls-stripped": Rule(
+        "error",
+        "something between client and server masked STARTTLS",
+        "RFC 3207 §6",
+        "Find the device that rewrites SMTP (a firewall's inspection, often) and switch that off. "
+        "Until then mail crosses it readable; clients should insist on TLS (MTA-STS, DANE).",
+    ),
+    "starttls-refused": Rule(
+        "warning",
+        "the server offers STARTTLS and refuses it",
+        "RFC 3207 §4",
+        "The server's administrator should look into its log: a certificate or key that can't be "
+        "read is the usual cause.",
+    ),
+    "plaintext-after-refusal": Rule(
+        "warning",
+        "the client went on in plain text after TLS had been refused",
+        "RFC 3207 §4",
+        "Where TLS matters, let the client give up and try again later (MTA-STS, DANE, or its "
+        "setting that demands TLS): who refuses may be an attacker.",
+    ),
+    "starttls-not-used": Rule(
+        "chat",
+        "STARTTLS was offered, and the mail was sent in plain text",
+        "RFC 3207 §1",
+        "Let the client use STARTTLS where it is offered (Postfix: smtp_tls_security_level = may).",
+    ),
+    "starttls-gone": Rule(
+        "warning",
+        "STARTTLS was offered before in this session and no longer is",
+        "RFC 3207 §6",
+        "Compare with what the server itself sends: if that has STARTTLS, somebody in between "
+        "takes it away.",
     ),
     "plaintext-behind-starttls": Rule(
-        "warning", "plain text where TLS must begin", "RFC 3207 §4", ""
+        "warning",
+        "plain text where TLS must begin",
+        "RFC 3207 §4",
+        "Both sides must throw away what they have read before TLS begins; update the one that "
+        "acts on it. A peer that sends this is broken, or somebody injected it.",
+    ),
+    "tls-on-plain-port": Rule(
+        "note",
+        "the client began with a TLS handshake where the server speaks plain text",
+        "RFC 8314 §3.3",
+        "Set the client to STARTTLS on this port, or to port 465 for TLS from the first octet.",
+    ),
+    "backdoor-command": Rule(
+        "warning",
+        "a command that opened old servers to anybody",
+        "CVE-1999-0095",
+        "Nobody but scanners sends it. A server that accepts it must be taken off the net.",
+    ),
+    "obsolete-command": Rule(
+        "note",
+        "a command that was abolished long ago",
+        "RFC 5321 appendix F.6",
+        "Only very old clients and scanners send it; the client should send MAIL.",
+    ),
+    "command-injection": Rule(
+        "warning",
+        "an address that looks like a program to be run",
+        "CVE-2019-10149",
+        "Somebody tries to make the server run commands (Exim CVE-2019-10149, OpenSMTPD "
+        "CVE-2020-7247 and the like). Keep the server up to date and look for traces if this "
+        "address was accepted.",
+    ),
+    "overflow-attempt": Rule(
+        "note",
+        "a very long command that is padding for the most part",
+        "RFC 5321 §7.8",
+        "It looks like a test for buffer overflows. Refusing overlong lines with 500 is all that "
+        "a server has to do.",
+    ),
+    "http-on-smtp": Rule(
+        "warning",
+        "a web client speaks to a mail server",
+        "RFC 9110 §9",
+        "Servers should close the connection at the first HTTP method, as Postfix does. Look for "
+        "who sends it: a scanner, a wrong URL, or a browser that a web page misuses.",
+    ),
+    "smtp-in-http": Rule(
+        "error",
+        "SMTP commands within an HTTP request",
+        "RFC 9325 §3.8",
+        "A web page makes a browser speak SMTP to this server (ALPACA is the variant with TLS). "
+        "Let the server close the connection at the first HTTP method, and block mail ports for "
+        "browsers.",
     ),
 }
 
-CHECKS = Checks()
+READABLE = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
+"""Mechanisms that send the secret itself."""
+GUESSABLE = ("CRAM-", "SCRAM-", "DIGEST-", "NTLM")
+"""How the mechanisms begin that prove that the client knows the secret."""
+
+LONG = 1_000
+"""Octets of a command's argument beyond which it is looked at for padding."""
+
+_MASKED = re.compile(rb"X{7}[A-Z]\Z")
+_MASKED_VERB = "X" * len("STARTTLS")
+_MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
+_PROGRAM = re.compile(rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)")
+_PADDING = re.compile(rb"(.)\1{255}", re.DOTALL)
+_TLS_HANDSHAKE = b"\x16\x03"
+
+
+def _quoted(octets: bytes) -> str:
+    return octets[:100].decode("utf-8", "backslashreplace")
+
+
+def _login(step: Step) -> Iterable[Defect]:
+    auth, command, state = step.exchange.auth, step.command, step.state
+    if auth is None or command is None or state.tls or auth.cancelled or not auth.redacted:
+        return ()
+    mechanism = auth.mechanism
+    if mechanism in READABLE:
+        rule = "auth-in-cleartext"
+    elif mechanism.startswith(GUESSABLE):
+        rule = "auth-proof-in-cleartext"
+    else:
+        return ()
+    revealed = auth.secret_length and _ended_at(step)
+    if not revealed:
+        return ()
+    name = f" as {_quoted(auth.identity)}" if auth.identity else ""
+    outcome = ", refused" if auth.code is not None and auth.code >= 400 else ""
+    return (Defect(rule, command.span, f"{mechanism}{name}{outcome}"),)
+
+
+def _ended_at(step: Step) -> bool:
+    """Whether this exchange is the last one of its login."""
+    later = step.session.exchanges[step.number + 1 : step.number + 2]
+    return not later or later[0].auth is not step.exchange.auth
+
+
+def _unasked_secret(step: Step) -> Iterable[Defect]:
+    """A response, though the reply before it had ended the login."""
+    command, previous = step.command, step.previous
+    if command is None or previous is None or previous.auth is not step.exchange.auth:
+        return ()
+    reply = previous.reply
+    if reply is None or reply.code == 334 or not command.argument.strip():
+        return ()
+    return (Defect("secret-unasked", command.span, f"behind {reply.code}"),)
+
+
+def _hello(step: Step) -> Iterable[Defect]:
+    reply, state = step.reply, step.state
+    if reply is None or not reply.accepted or state.tls:
+        return ()
+    found: list[Defect] = []
+    lines = [line.upper() for line in reply.lines[1:]]
+    keywords = [line.replace(b"=", b" ").split(b" ") for line in lines]
+    if not any(words[0] == b"STARTTLS" for words in keywords):
+        masked = [words[0] for words in keywords if _MASKED.match(words[0])]
+        if masked:
+            detail = f"{_quoted(masked[0])} among the offers"
+            found.append(Defect("starttls-stripped", reply.span, detail))
+        elif "STARTTLS" in state.ever_offered and state.authenticated is None and lines:
+            found.append(Defect("starttls-gone", reply.span))
+    if not state.hello:
+        mechanisms = {
+            word.decode("latin-1") for words in keywords if words[0] == b"AUTH" for word in words
+        }
+        readable = READABLE & mechanisms
+        if readable:
+            detail = ", ".join(sorted(readable))
+            found.append(Defect("auth-offered-in-cleartext", reply.span, detail))
+    return found
+
+
+def _starttls(step: Step) -> Iterable[Defect]:
+    reply, command = step.reply, step.command
+    if reply is None or command is None or reply.accepted or step.state.tls:
+        return ()
+    text = b" ".join(reply.lines)
+    if _MASKED_COMMAND.search(text):
+        return (Defect("starttls-stripped", reply.span, f"the server saw {_quoted(text)}"),)
+    if "STARTTLS" not in step.state.offered:
+        return ()
+    return (Defect("starttls-refused", reply.span, f"{reply.code} {_quoted(text)}"),)
+
+
+def _masked_command(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None or step.state.tls:
+        return ()
+    return (Defect("starttls-stripped", command.span, "the client's command is masked"),)
+
+
+def _without_tls(session: Session, state: State) -> Iterator[Defect]:
+    """What the client sent in plain text though the server had offered TLS."""
+    if session.tls_mode is not None or "STARTTLS" not in state.ever_offered:
+        return
+    refused = False
+    for exchange in session.exchanges:
+        command, reply = exchange.command, exchange.reply
+        if command is None:
+            continue
+        verb = command.verb
+        if verb == "STARTTLS":
+            refused = reply is not None and not reply.accepted
+            if not refused:
+                return
+        elif verb == "MAIL" or (refused and verb in AUTH_VERBS):
+            rule = "plaintext-after-refusal" if refused else "starttls-not-used"
+            yield Defect(rule, command.span)
+            return
+
+
+def _backdoor(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None:
+        return ()
+    return (Defect("backdoor-command", command.span, command.verb + _outcome(step.reply)),)
+
+
+def _obsolete(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None:
+        return ()
+    return (Defect("obsolete-command", command.span, command.verb + _outcome(step.reply)),)
+
+
+def _outcome(reply: Reply | None) -> str:
+    if reply is None or reply.code is None:
+        return ""
+    return f", accepted with {reply.code}" if reply.accepted else f", refused with {reply.code}"
+
+
+def _program(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None or not (match := _PROGRAM.search(command.argument)):
+        return ()
+    end = command.span.end - 2 - len(command.argument)
+    where = Span(command.span.direction, end + match.start(), end + match.end())
+    detail = _quoted(command.argument[match.start() :]) + _outcome(step.reply)
+    return (Defect("command-injection", where, detail),)
+
+
+def _any_command(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None:
+        return ()
+    argument = command.argument
+    if not command.verb and argument.startswith(_TLS_HANDSHAKE):
+        return (Defect("tls-on-plain-port", command.span),)
+    if len(argument) > LONG and command.verb not in AUTHENTICATING:
+        padding = _PADDING.search(argument)
+        if padding is not None:
+            detail = f"{len(argument):,} octets, many of them 0x{padding[1][0]:02X}"
+            return (Defect("overflow-attempt", command.span, detail),)
+    redacted = command.redacted
+    if redacted is not None and command.verb not in AUTHENTICATING:
+        return (Defect("secret-unasked", command.span, "what is nearly AUTH"),)
+    return ()
+
+
+def _http(session: Session, state: State) -> Iterator[Defect]:
+    """A request line among the first things that the client says, and what follows it."""
+    request = None
+    for exchange in session.exchanges:
+        command, reply = exchange.command, exchange.reply
+        if command is None:
+            continue
+        if request is None:
+            if command.verb not in reference.HTTP_VERBS or b"HTTP/" not in command.argument:
+                return
+            request = command
+            detail = f"{command.verb} {_quoted(command.argument)}"
+            yield Defect("http-on-smtp", command.span, detail)
+        elif command.verb in HELLO_VERBS or command.verb in ("MAIL", "RCPT"):
+            yield Defect("smtp-in-http", command.span, command.verb + _outcome(reply))
+            return
+
+
+CHECKS = Checks(
+    commands={
+        **dict.fromkeys(HELLO_VERBS, (_hello,)),
+        **dict.fromkeys(AUTH_VERBS, (_login,)),
+        "(auth)": (_login, _unasked_secret),
+        "STARTTLS": (_starttls,),
+        _MASKED_VERB: (_masked_command,),
+        "DEBUG": (_backdoor,),
+        "WIZ": (_backdoor,),
+        "SEND": (_obsolete,),
+        "SOML": (_obsolete,),
+        "SAML": (_obsolete,),
+        "MAIL": (_program,),
+        "RCPT": (_program,),
+    },
+    every=(_any_command,),
+    session=(_without_tls, _http),
+)

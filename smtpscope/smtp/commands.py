@@ -188,7 +188,7 @@ class CommandReader:
         scanner = self._scanner
         if self._message_holed or scanner is None:
             return self._message_holed
-        return scanner.at_odd_end or (accepted and bool(scanner.defects))
+        return scanner.at_odd_end or (accepted and scanner.has_odd_end)
 
     # -- command lines -----------------------------------------------------------------------
 

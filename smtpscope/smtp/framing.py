@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from smtpscope.stream import Data, Defect, Direction, Mark, Span
@@ -18,6 +19,9 @@ MAX_LINE = 65_536
 
 MAX_ODD_ENDS = 16
 """Odd ends of data that are told of one message."""
+
+MAX_FOLLOWING = 100
+"""Octets behind an odd end of data that are looked at: are they a command?"""
 
 
 class Line(NamedTuple):
@@ -141,6 +145,31 @@ _END = b"\r\n.\r\n"
 _ANY_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)")
 _ODD_TAIL = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)\Z")
 _CONTEXT = len(_END) - 1
+_ENVELOPE_COMMAND = re.compile(
+    rb"""\s*((?:MAIL[ ]+FROM[ ]?: | RCPT[ ]+TO[ ]?: | (?:EHLO|HELO|LHLO)[ ] | BDAT[ ]+[0-9]
+    | (?:DATA|STARTTLS)[ ]*[\r\n] | (?:AUTH|XCLIENT|XFORWARD|VRFY|EXPN|ETRN)[ ]+\S)[^\r\n]*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Commands that do something: a lone QUIT behind an odd end says only that the client is sloppy."""
+
+
+class _OddEnd:
+    """An odd end of data and the first octets behind it."""
+
+    __slots__ = ("following", "octets", "span")
+
+    def __init__(self, span: Span, octets: bytes, following: bytes) -> None:
+        self.span = span
+        self.octets = octets
+        self.following = following
+
+    def defects(self) -> Iterator[Defect]:
+        spelled = self.octets.decode("ascii").replace("\r", "CR").replace("\n", "LF")
+        yield Defect("odd-end-of-data", self.span, spelled)
+        if command := _ENVELOPE_COMMAND.match(self.following):
+            span = Span(self.span.direction, self.span.start, self.span.end + command.end())
+            hidden = command[1].decode("utf-8", "backslashreplace").rstrip()
+            yield Defect("smuggling-attempt", span, f"{spelled} and then {hidden}")
 
 
 class DataScanner:
@@ -148,10 +177,19 @@ class DataScanner:
 
     The data begins at a line's start, so an empty message is just `.CRLF`. The last octets stay
     held back while they may be the beginning of the end. Endings that only some servers take for
-    the end (LF.LF and its kin) are data, and told in `defects`.
+    the end (LF.LF and its kin) are data, and told in `defects`, as are commands behind them.
     """
 
-    __slots__ = ("_before", "_direction", "_held", "_noted", "_offset", "_skip", "defects")
+    __slots__ = (
+        "_before",
+        "_direction",
+        "_held",
+        "_noted",
+        "_odd_ends",
+        "_offset",
+        "_skip",
+        "_unfilled",
+    )
 
     def __init__(self, direction: Direction, offset: int) -> None:
         self._direction = direction
@@ -161,7 +199,13 @@ class DataScanner:
         self._offset = offset - len(self._held)
         self._before = b""
         self._noted = 0
-        self.defects: list[Defect] = []
+        self._odd_ends: list[_OddEnd] = []
+        self._unfilled: list[_OddEnd] = []
+
+    @property
+    def defects(self) -> list[Defect]:
+        """The odd ends seen so far, and what was hidden behind them."""
+        return [defect for odd_end in self._odd_ends for defect in odd_end.defects()]
 
     def feed(self, piece: bytes) -> tuple[bytes, int]:
         """The message octets that are certain now, and how many of `piece` the data took.
@@ -172,10 +216,12 @@ class DataScanner:
         end = data.find(_END)
         if end >= 0:
             used = end + len(_END)
-            self._note_odd_ends(data[:used])
             taken = used - len(self._held)
+            self._fill(piece[:taken])
+            self._note_odd_ends(data[:used])
             self._held = b""
             return self._release(data[: end + 2]), taken
+        self._fill(piece)
         self._note_odd_ends(data)
         keep = min(len(data), _CONTEXT)
         while keep and not _END.startswith(data[-keep:]):
@@ -187,8 +233,14 @@ class DataScanner:
         """`length` octets are missing here: what was held back comes out, for it ends nothing."""
         released = self._release(self._held)
         self._held = self._before = b""
+        self._unfilled.clear()
         self._offset += length
         return released
+
+    @property
+    def has_odd_end(self) -> bool:
+        """There is something in the data that some servers take for its end."""
+        return bool(self._odd_ends)
 
     @property
     def at_odd_end(self) -> bool:
@@ -220,10 +272,16 @@ class DataScanner:
             if match.group() == _END or undecided or start + match.end() <= self._noted:
                 continue
             self._noted = start + match.end()
-            if len(self.defects) < MAX_ODD_ENDS:
+            if len(self._odd_ends) < MAX_ODD_ENDS:
                 span = Span(self._direction, max(start + match.start(), 0), start + match.end())
-                self.defects.append(Defect("odd-end-of-data", span, _spell(match.group())))
+                following = data[match.end() : match.end() + MAX_FOLLOWING]
+                odd_end = _OddEnd(span, match.group(), following)
+                self._odd_ends.append(odd_end)
+                self._unfilled.append(odd_end)
 
-
-def _spell(octets: bytes) -> str:
-    return octets.decode("ascii").replace("\r", "CR").replace("\n", "LF")
+    def _fill(self, piece: bytes) -> None:
+        if not self._unfilled:
+            return
+        for odd_end in self._unfilled:
+            odd_end.following += piece[: MAX_FOLLOWING - len(odd_end.following)]
+        self._unfilled = [each for each in self._unfilled if len(each.following) < MAX_FOLLOWING]
