@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from smtpscope.findings.probing import Probing
 from smtpscope.findings.rule import Rule
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Recipient, Transaction
@@ -46,9 +47,13 @@ class Across:
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._probing = Probing()
 
     def add(self, session: Session) -> list[Defect]:
         """What this session shows beside the earlier ones, which it then joins."""
+        return [*self._probing.add(session), *self._mail(session)]
+
+    def _mail(self, session: Session) -> list[Defect]:
         if not session.transactions and not session.auths:
             return []
         address = session.client.address

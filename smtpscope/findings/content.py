@@ -1,9 +1,221 @@
-"""Rules of the security group."""
+"""Rules about what a message carries: dangerous files, and a sender that is not who wrote it.
+
+Only the first octets and the names of attachments are looked at, and the header. RFC 2183 §5,
+RFC 7489 §3.1, RFC 5322 §3.6.2.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+
 from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.walk import Step
+from smtpscope.message import Message
+from smtpscope.message.headers import first_value
+from smtpscope.message.mime import Attachment
+from smtpscope.session import Content
+from smtpscope.stream import Defect
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, Rule] = {
+    "attachment-executable": Rule(
+        "warning",
+        "an attachment that is a program",
+        "RFC 2183 §5",
+        "Open it nowhere but in a sandbox. Mail servers do well to refuse programs.",
+    ),
+    "attachment-disguised": Rule(
+        "warning",
+        "an attachment whose name hides that it is a program",
+        "RFC 2183 §5",
+        "Honest senders have no reason for such a name: treat the message as malicious and ask "
+        "who else has got it.",
+    ),
+    "attachment-type-differs": Rule(
+        "note",
+        "an attachment is something else than its type or name says",
+        "RFC 2046 §1",
+        "A careless sender, or one who wants to get past a filter: open it with care.",
+    ),
+    "from-differs": Rule(
+        "note",
+        "the From field names another domain than the envelope, and no signature of that domain",
+        "RFC 7489 §3.1",
+        "Usual for newsletters and forged mail alike. The domain's owner should sign with DKIM "
+        "or let the envelope have the same domain, so that DMARC holds.",
+    ),
+    "display-name-disguise": Rule(
+        "warning",
+        "the name in the From field is an address of another domain",
+        "RFC 5322 §3.6.2",
+        "Most mail programs show only the name: this is a common way to pose as somebody else. "
+        "Look at the real address before you answer.",
+    ),
+}
 
-CHECKS = Checks()
+MAX_TOLD = 10
+"""Attachments of one message that are told."""
+
+_PROGRAMS = (
+    (re.compile(rb"MZ.*[\x00-\x08]", re.DOTALL), "a Windows program"),
+    (re.compile(rb"\x7fELF"), "an ELF program"),
+    (re.compile(rb"\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe"), "a Mach-O program"),
+    (re.compile(rb"\xca\xfe\xba\xbe"), "Java bytecode or a Mach-O program"),
+    (re.compile(rb"dex\n0"), "an Android program"),
+    (re.compile(rb"L\0\0\0\x01\x14\x02\0"), "a Windows shortcut"),
+    (re.compile(rb"#! ?/"), "a script"),
+)
+_FORMATS = (
+    (b"%PDF-", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "OLE2"),
+    (b"Rar!\x1a\x07", "RAR"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"{\\rtf", "RTF"),
+    (b"MSCF", "CAB"),
+)
+_EXPECTED = {
+    "application/pdf": "PDF",
+    "application/zip": "ZIP",
+    "application/gzip": "gzip",
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/gif": "GIF",
+    ".pdf": "PDF",
+    ".zip": "ZIP",
+    ".gz": "gzip",
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".gif": "GIF",
+}
+_RUNS = (
+    r"\.(?:exe|scr|pif|bat|cmd|cpl|dll|msi|jar|js|jse|vbs|vbe|wsf|wsh|hta|lnk|ps1|reg|chm|iso|img)"
+)
+_EXECUTABLE_NAME = re.compile(_RUNS + r"[. ]*\Z", re.IGNORECASE)
+_DOUBLE_NAME = re.compile(
+    r"\.(?:pdf|docx?|xlsx?|pptx?|odt|rtf|txt|csv|jpe?g|png|gif|html?|zip|mp[34])\s*+"
+    + _RUNS
+    + r"[. ]*\Z",
+    re.IGNORECASE,
+)
+_TURNED = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_SIGNER = re.compile(rb"(?:^|;)\s*d\s*=\s*([^;\s]+)")
+_ADDRESS_IN_NAME = re.compile(rb"[\w.+-]+@((?:[\w-]+\.)+[a-zA-Z]{2,})")
+_ON_BEHALF = (b"list-id", b"sender", b"resent-from", b"list-unsubscribe")
+_NAME_LENGTH = 150
+
+
+def _message(step: Step) -> Iterable[Defect]:
+    exchange = step.exchange
+    content = exchange.content
+    if not exchange.last or not isinstance(content, Content):
+        return ()
+    message = content.finish()
+    found: list[Defect] = []
+    span = exchange.command.span if exchange.command is not None else None
+    if span is None:
+        return ()
+    for rule, detail in _attachments(message):
+        found.append(Defect(rule, span, detail))
+        if len(found) == MAX_TOLD:
+            break
+    mail = step.state.mail
+    path = mail.path.path if mail is not None and mail.path is not None else None
+    for rule, detail in _from(message, path.domain if path is not None else b""):
+        found.append(Defect(rule, span, detail))
+    return found
+
+
+# -- attachments ---------------------------------------------------------------------------------
+
+
+def _attachments(message: Message) -> Iterator[tuple[str, str]]:
+    for attachment in message.attachments:
+        name = attachment.filename or ""
+        shown = name[:_NAME_LENGTH] or attachment.content_type[:_NAME_LENGTH]
+        program = _program(attachment)
+        if _DOUBLE_NAME.search(name) or (_TURNED.search(name) and program):
+            yield "attachment-disguised", shown
+        elif program:
+            yield "attachment-executable", f"{shown}, {program}"
+        elif not message.missing and (told := _differs(attachment)):
+            yield "attachment-type-differs", f"{shown}, {told}"
+
+
+def _program(attachment: Attachment) -> str:
+    magic = attachment.magic
+    for pattern, kind in _PROGRAMS:
+        if pattern.match(magic):
+            return kind
+    return "by its name" if _EXECUTABLE_NAME.search(attachment.filename or "") else ""
+
+
+def _differs(attachment: Attachment) -> str:
+    dot = (attachment.filename or "").rpartition(".")
+    expected = _EXPECTED.get(attachment.content_type) or _EXPECTED.get(f".{dot[2].lower()}")
+    if expected is None or not attachment.magic:
+        return ""
+    actual = next((kind for start, kind in _FORMATS if attachment.magic.startswith(start)), None)
+    if actual is None or actual == expected:
+        return ""
+    return f"{actual} instead of {expected}"
+
+
+# -- the author ----------------------------------------------------------------------------------
+
+
+def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
+    value = first_value(message.headers, b"from")
+    if value is None:
+        return
+    sender = sender.lower()
+    direct = bool(sender) and b"@" + sender in value.lower()
+    if direct and value.count(b"@") == 1:
+        return
+    addresses = message.addresses(b"from")
+    if not addresses:
+        return
+    domain = addresses[0].rpartition("@")[2].lower().encode("utf-8", "replace")
+    if not domain:
+        return
+    named = _ADDRESS_IN_NAME.search(value.partition(b"<")[0])
+    if b"<" in value and named and not related(named[1].lower(), domain):
+        shown = value.strip()[:_NAME_LENGTH].decode("utf-8", "backslashreplace")
+        yield "display-name-disguise", shown
+    if not sender or related(sender, domain):
+        return
+    for header in message.headers:
+        name = header.name.lower()
+        if name in _ON_BEHALF:
+            return
+        if name == b"dkim-signature":
+            signer = _SIGNER.search(header.value)
+            if signer is not None and related(signer[1].lower(), domain):
+                return
+    yield "from-differs", f"{_text(domain)}, and {_text(sender)} in the envelope"
+
+
+def related(one: bytes, other: bytes) -> bool:
+    """Whether two domains, in lower case, are likely the same owner's: their last labels agree."""
+    return owned(one) == owned(other)
+
+
+def owned(domain: bytes) -> bytes:
+    """The part of a domain that its owner registered, as far as can be told without a list."""
+    labels = domain.rstrip(b".").rsplit(b".", 3)
+    if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3:
+        # co.uk, com.au and their like are no owner's.
+        return b".".join(labels[-3:])
+    return b".".join(labels[-2:])
+
+
+def _text(domain: bytes) -> str:
+    return domain[:100].decode("utf-8", "backslashreplace")
+
+
+CHECKS = Checks(commands={".": (_message,), "BDAT": (_message,)})

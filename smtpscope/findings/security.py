@@ -141,6 +141,9 @@ READABLE = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 GUESSABLE = ("CRAM-", "SCRAM-", "DIGEST-", "NTLM")
 """How the mechanisms begin that prove that the client knows the secret."""
 
+MAX_LOGINS = 5
+"""Logins of one session that are told."""
+
 LONG = 1_000
 """Octets of a command's argument beyond which it is looked at for padding."""
 
@@ -167,15 +170,16 @@ def _login(step: Step) -> Iterable[Defect]:
         rule = "auth-proof-in-cleartext"
     else:
         return ()
-    revealed = auth.secret_length and _ended_at(step)
-    if not revealed:
+    if not auth.secret_length or not _is_last(step):
+        return ()
+    if not any(auth is each for each in step.session.auths[:MAX_LOGINS]):
         return ()
     name = f" as {_quoted(auth.identity)}" if auth.identity else ""
     outcome = ", refused" if auth.code is not None and auth.code >= 400 else ""
     return (Defect(rule, command.span, f"{mechanism}{name}{outcome}"),)
 
 
-def _ended_at(step: Step) -> bool:
+def _is_last(step: Step) -> bool:
     """Whether this exchange is the last one of its login."""
     later = step.session.exchanges[step.number + 1 : step.number + 2]
     return not later or later[0].auth is not step.exchange.auth
