@@ -10,7 +10,18 @@ from smtpscope.findings.explain import Sample, samples
 
 SAMPLES = samples()
 
-WITHOUT_SAMPLE: dict[str, str] = {}
+WITHOUT_SAMPLE: dict[str, str] = {
+    "tls-old-version": "test_an_old_version_is_told",
+    "tls-weak-cipher": "test_a_suite_is_judged_by_its_name",
+    "tls-anonymous": "test_a_suite_is_judged_by_its_name",
+    "tls-no-forward-secrecy": "test_a_suite_is_judged_by_its_name",
+    "tls-handshake-failed": "test_a_failed_handshake_says_who_gave_up_and_why",
+    "certificate-expired": "test_an_expired_certificate_is_told_with_its_day",
+    "certificate-not-yet-valid": "test_a_certificate_of_the_future_is_told",
+    "certificate-self-signed": "test_a_self_signed_certificate_is_told",
+    "certificate-other-name": "test_without_a_name_asked_for_the_greeting_has_the_name",
+    "open-relay": "test_a_stranger_s_mail_to_a_stranger_is_an_open_relay",
+}
 """Rules that no dialogue alone can show, and the test that shows them instead."""
 
 
