@@ -37,7 +37,7 @@ class TlsStage:
         self.mode: str | None = None
         self._expected: str | None = "implicit"
         self._held: list[StreamEvent] = []
-        self._plain: set[Direction] = set()
+        self._plain: dict[Direction, Noted] = {}
 
     @property
     def idle(self) -> bool:
@@ -58,7 +58,10 @@ class TlsStage:
         if isinstance(event, Gap) and self._expected == "starttls" and not self._held:
             return self._begin([event])
         self._held.append(event)
-        return self._decide(final=not isinstance(event, Data))
+        passed = self._decide(final=not isinstance(event, Data))
+        if isinstance(event, Closed):
+            passed[0:0] = self._tell()
+        return passed
 
     def _decide(self, *, final: bool) -> list[StreamEvent]:
         passed: list[StreamEvent] = []
@@ -96,22 +99,33 @@ class TlsStage:
         if data.direction not in self._plain:
             span = Span(data.direction, data.offset, end)
             defect = Defect("plaintext-behind-starttls", span, _INJECTED[data.direction])
-            passed.append(Noted(defect, data.time, data.marks[0].packet))
+            self._plain[data.direction] = Noted(defect, data.time, data.marks[0].packet)
         if length < len(data.data):
             marks = tuple([mark for mark in data.marks if mark.offset < end])
             passed.append(data._replace(data=data.data[:length], marks=marks))
             return [cut(data, end)]
         passed.append(data)
-        self._plain.add(data.direction)
         if len(self._plain) == len(Direction):
             # Both sides go on in plain text: there is no TLS here.
             self._expected = None
+            passed[0:0] = self._tell()
         return []
+
+    def _tell(self) -> list[StreamEvent]:
+        """What was said in plain text: by one side before TLS, or by both instead of it."""
+        told, self._plain = [*self._plain.values()], {}
+        if len(told) == len(Direction) and self._expected is None:
+            defect = told[0].defect._replace(detail="both sides went on without TLS")
+            return [told[0]._replace(defect=defect)]
+        return [*told]
 
     def _begin(self, events: list[StreamEvent]) -> list[StreamEvent]:
         self.observer = TlsObserver()
         self.mode = self._expected
-        return [passed for event in events for passed in self._observe(self.observer, event)]
+        passed = self._tell()
+        for event in events:
+            passed += self._observe(self.observer, event)
+        return passed
 
     @staticmethod
     def _observe(observer: TlsObserver, event: StreamEvent) -> list[StreamEvent]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from smtpscope.capture.tls_stage import TlsStage
-from smtpscope.stream import Data, Direction, Mark, Noted, StreamEvent
+from smtpscope.stream import Closed, Data, Direction, Mark, Noted, StreamEvent
 
+END = Closed("end", Direction.CLIENT, 9, 9)
 HELLO = b"\x16\x03\x01\x00\x05hello"
 
 
@@ -57,10 +58,19 @@ def test_what_is_passed_on_has_only_its_own_marks() -> None:
 def test_octets_that_only_begin_like_a_record_are_plain_text() -> None:
     stage = expecting()
     octets = b"\x16\x03NOOP\r\n" * 20_000
-    passed = stage.feed(client(octets))
-    assert plain(passed) == octets
-    assert rules(passed) == ["plaintext-behind-starttls"]
+    assert plain(stage.feed(client(octets))) == octets
     assert stage.observer is None
+    assert rules(stage.feed(END)) == ["plaintext-behind-starttls"]
+
+
+def test_where_both_sides_go_on_in_plain_text_it_is_told_once() -> None:
+    stage = expecting()
+    assert rules(stage.feed(client(b"NOOP\r\n"))) == []
+    reply = Data(Direction.SERVER, 0, b"250 ok\r\n", (Mark(0, 0, 1),))
+    (told,) = [event for event in stage.feed(reply) if isinstance(event, Noted)]
+    assert told.defect.detail == "both sides went on without TLS"
+    assert stage.idle
+    assert rules(stage.feed(END)) == []
 
 
 def test_the_beginning_of_a_record_that_goes_on_as_plain_text_is_plain_text() -> None:
