@@ -149,11 +149,16 @@ def _run(argv: list[str]) -> Run:
 
 
 def _count(argv: list[str], commands: Callable[[str], int]) -> int:
-    with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         assert process.stdout is not None
-        return sum(map(commands, process.stdout))
+        count = sum(map(commands, process.stdout))
+        if process.wait():
+            said.seek(0)
+            raise RuntimeError(f"{argv[0]} failed: {said.read().decode(errors='replace').strip()}")
+    return count
 
 
 def _in_session(line: str) -> int:
