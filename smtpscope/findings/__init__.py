@@ -14,8 +14,11 @@ from smtpscope.findings import (
     capture,
     content,
     delivery,
+    octets,
+    parameters,
     probing,
     relay,
+    replies,
     security,
     sequence,
     smuggling,
@@ -30,7 +33,7 @@ from smtpscope.stream import Defect
 
 GROUPS = {
     "sequence": (sequence,),
-    "syntax": (syntax,),
+    "syntax": (syntax, parameters, replies, octets),
     "security": (security, tls, smuggling, content, relay),
     "delivery": (delivery,),
     "timing": (timing,),

@@ -11,6 +11,8 @@ from smtpscope.findings.explain import Sample, samples
 SAMPLES = samples()
 
 WITHOUT_SAMPLE: dict[str, str] = {
+    "auth-line-too-long": "test_an_auth_line_of_more_than_12288_octets_is_told",
+    "reply-too-long": "test_a_reply_line_without_end_is_told_once",
     "tls-old-version": "test_an_old_version_is_told",
     "tls-weak-cipher": "test_a_suite_is_judged_by_its_name",
     "tls-anonymous": "test_a_suite_is_judged_by_its_name",
