@@ -55,6 +55,8 @@ RULES: dict[str, Rule] = {
 
 MAX_TOLD = 10
 """Attachments of one message that are told."""
+MAX_NAME = 500
+"""Octets of the From field in which an address is looked for that is only a name."""
 
 _PROGRAMS = (
     (re.compile(rb"MZ.*[\x00-\x08]", re.DOTALL), "a Windows program"),
@@ -183,17 +185,18 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
     domain = addresses[0].rpartition("@")[2].lower().encode("utf-8", "replace")
     if not domain:
         return
-    named = _ADDRESS_IN_NAME.search(value.partition(b"<")[0])
-    if b"<" in value and named and not related(named[1].lower(), domain):
+    name, angle, _ = value[:MAX_NAME].partition(b"<")
+    named = _ADDRESS_IN_NAME.search(name)
+    if angle and named and not related(named[1].lower(), domain):
         shown = value.strip()[:_NAME_LENGTH].decode("utf-8", "backslashreplace")
         yield "display-name-disguise", shown
     if not sender or related(sender, domain):
         return
     for header in message.headers:
-        name = header.name.lower()
-        if name in _ON_BEHALF:
+        field = header.name.lower()
+        if field in _ON_BEHALF:
             return
-        if name == b"dkim-signature":
+        if field == b"dkim-signature":
             signer = _SIGNER.search(header.value)
             if signer is not None and related(signer[1].lower(), domain):
                 return

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from smtpscope.findings.rule import Rule
-from smtpscope.session import Session
+from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import Exchange, Reply
@@ -96,6 +96,7 @@ class Probing:
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         told: dict[str, Defect] = {}
+        offered = False
         for exchange in session.exchanges:
             command, reply = exchange.command, exchange.reply
             if command is None or reply is None:
@@ -108,7 +109,7 @@ class Probing:
             elif exchange.auth is not None and exchange.auth.code == reply.code:
                 _login(client, exchange.auth, command.span, told)
             elif verb in HELLO_VERBS and reply.accepted and len(reply.lines) > 1:
-                _offer(client, session, reply, told)
+                offered = _offer(client, session, reply, offered, told)
         yield from told.values()
 
 
@@ -160,27 +161,21 @@ def _login(client: _Client, auth: AuthExchange, span: Span, told: dict[str, Defe
         told["password-guessed"] = Defect("password-guessed", span, detail)
 
 
-def _offer(client: _Client, session: Session, reply: Reply, told: dict[str, Defect]) -> None:
-    if session.tls_mode == "implicit":
-        return
+def _offer(
+    client: _Client, session: Session, reply: Reply, offered: bool, told: dict[str, Defect]
+) -> bool:
+    """Whether this session has offered STARTTLS by now.
+
+    What a later hello of the same session lacks is told as starttls-gone.
+    """
     server = (session.server.address, session.server.port)
-    if any(line.strip().upper() == b"STARTTLS" for line in reply.lines[1:]):
+    if any(line.strip().upper() == b"STARTTLS" for line in reply.lines[1 : MAX_CAPABILITIES + 1]):
         if len(client.servers) < MAX_THINGS:
             client.servers.add(server)
-    elif server in client.servers and not _offered_before(session, reply):
-        told["starttls-missing"] = Defect("starttls-missing", reply.span)
-
-
-def _offered_before(session: Session, reply: Reply) -> bool:
-    """This session had the offer already: what a later hello lacks is told as starttls-gone."""
-    for exchange in session.exchanges:
-        if exchange.reply is reply:
-            break
-        verb = exchange.command.verb if exchange.command is not None else ""
-        lines = exchange.reply.lines if exchange.reply is not None else ()
-        if verb in HELLO_VERBS and any(line.strip().upper() == b"STARTTLS" for line in lines):
-            return True
-    return False
+        return True
+    if not offered and server in client.servers and session.tls_mode != "implicit":
+        told.setdefault("starttls-missing", Defect("starttls-missing", reply.span))
+    return offered
 
 
 def _remember(things: set[int], thing: int) -> None:

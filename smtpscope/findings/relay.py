@@ -88,6 +88,8 @@ def _is_local(domain: bytes, local: frozenset[str]) -> bool:
 
 
 def _by_looks(session: Session) -> Iterator[Defect]:
+    if sum(len(each.recipients) for each in session.transactions) < MIN_DOMAINS:
+        return
     domains: dict[bytes, Recipient] = {}
     for transaction in session.transactions:
         sender = transaction.reverse_path
@@ -127,7 +129,10 @@ def _percent(step: Step) -> Iterable[Defect]:
     command, argument, reply = step.command, step.exchange.path, step.reply
     if command is None or argument is None or argument.path is None or reply is None:
         return ()
-    if step.state.authenticated is not None or not _WITHIN.search(argument.path.local):
+    local = argument.path.local
+    if not (b"%" in local or b"@" in local or b"!" in local) or not _WITHIN.search(local):
+        return ()
+    if step.state.authenticated is not None:
         return ()
     outcome = "accepted" if reply.accepted else f"refused with {reply.code}"
     return (Defect("percent-hack", command.span, f"{_text(argument.path.address)}, {outcome}"),)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from smtpscope import reference
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import State, Step
-from smtpscope.session import Session
+from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
 from smtpscope.smtp.values import Reply
 from smtpscope.stream import Defect, Span
@@ -146,12 +146,14 @@ MAX_LOGINS = 5
 
 LONG = 1_000
 """Octets of a command's argument beyond which it is looked at for padding."""
+RUN = 128
+"""Equal octets in a row that are padding."""
 
 _MASKED = re.compile(rb"X{7}[A-Z]\Z")
 _MASKED_VERB = "X" * len("STARTTLS")
 _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
 _PROGRAM = re.compile(rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)")
-_PADDING = re.compile(rb"(.)\1{255}", re.DOTALL)
+_SUSPECT = re.compile(rb"[$`;|&]")
 _TLS_HANDSHAKE = b"\x16\x03"
 
 
@@ -201,7 +203,7 @@ def _hello(step: Step) -> Iterable[Defect]:
     if reply is None or not reply.accepted or state.tls:
         return ()
     found: list[Defect] = []
-    lines = [line.upper() for line in reply.lines[1:]]
+    lines = [line.upper() for line in reply.lines[1 : MAX_CAPABILITIES + 1]]
     keywords = [line.replace(b"=", b" ").split(b" ") for line in lines]
     if not any(words[0] == b"STARTTLS" for words in keywords):
         masked = [words[0] for words in keywords if _MASKED.match(words[0])]
@@ -225,7 +227,7 @@ def _starttls(step: Step) -> Iterable[Defect]:
     reply, command = step.reply, step.command
     if reply is None or command is None or reply.accepted or step.state.tls:
         return ()
-    text = b" ".join(reply.lines)
+    text = reply.lines[0]
     if _MASKED_COMMAND.search(text):
         return (Defect("starttls-stripped", reply.span, f"the server saw {_quoted(text)}"),)
     if "STARTTLS" not in step.state.offered:
@@ -282,7 +284,10 @@ def _outcome(reply: Reply | None) -> str:
 
 def _program(step: Step) -> Iterable[Defect]:
     command = step.command
-    if command is None or not (match := _PROGRAM.search(command.argument)):
+    if command is None or not _SUSPECT.search(command.argument):
+        return ()
+    match = _PROGRAM.search(command.argument)
+    if match is None:
         return ()
     end = command.span.end - 2 - len(command.argument)
     where = Span(command.span.direction, end + match.start(), end + match.end())
@@ -298,14 +303,22 @@ def _any_command(step: Step) -> Iterable[Defect]:
     if not command.verb and argument.startswith(_TLS_HANDSHAKE):
         return (Defect("tls-on-plain-port", command.span),)
     if len(argument) > LONG and command.verb not in AUTHENTICATING:
-        padding = _PADDING.search(argument)
-        if padding is not None:
-            detail = f"{len(argument):,} octets, many of them 0x{padding[1][0]:02X}"
+        octet = _padding(argument)
+        if octet is not None:
+            detail = f"{len(argument):,} octets, many of them 0x{octet:02X}"
             return (Defect("overflow-attempt", command.span, detail),)
     redacted = command.redacted
     if redacted is not None and command.verb not in AUTHENTICATING:
         return (Defect("secret-unasked", command.span, "what is nearly AUTH"),)
     return ()
+
+
+def _padding(argument: bytes) -> int | None:
+    """The octet of which there are `RUN` in a row near the beginning."""
+    for at in range(0, min(len(argument), 64 * RUN) - RUN, RUN):
+        if argument[at : at + RUN] == argument[at : at + 1] * RUN:
+            return argument[at]
+    return None
 
 
 def _http(session: Session, state: State) -> Iterator[Defect]:

@@ -47,7 +47,9 @@ def _succeeded(step: Step) -> Iterable[Defect]:
     if not any(defect.rule == "smuggling-attempt" for defect in exchange.defects):
         return ()
     unasked = []
-    for later in step.session.exchanges[step.number + 1 :]:
+    exchanges = step.session.exchanges
+    for number in range(step.number + 1, len(exchanges)):
+        later = exchanges[number]
         if later.command is not None or later.reply is None:
             break
         unasked.append(later.reply)

@@ -111,7 +111,10 @@ def _tls(session: Session, state: State) -> Iterator[Defect]:
         yield Defect("tls-old-version", where, str(info.version))
     if info.cipher is not None:
         yield from _suite(info.cipher, where)
-    if not info.established:
+    answered = info.records[Direction.SERVER] or not info.octets[Direction.SERVER]
+    if not answered and session.tls_mode == "implicit":
+        yield Defect("tls-on-plain-port", Span(Direction.CLIENT, 0, 0), "no TLS came back")
+    elif not info.established:
         yield from _failure(info, session)
     elif info.certificate is not None:
         yield from _certificate(info.certificate, info, session, where)
