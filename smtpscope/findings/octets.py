@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import State, Step
 from smtpscope.message import Message
-from smtpscope.message.octets import OctetCounts
 from smtpscope.session import Content
 from smtpscope.smtp import grammar
 from smtpscope.smtp.values import Command
@@ -90,7 +89,7 @@ def _octets(step: Step) -> Iterable[Defect]:
     octets, parameters = message.octets, state.parameters
     body = (parameters.get("BODY") or b"").upper()
     if body != b"BINARYMIME":
-        if octets != _NOTHING_ODD:
+        if octets.bare_lf or octets.bare_cr or octets.nul or octets.long_lines:
             found += _line_defects(command, message)
         if octets.eight_bit_body >= 0 and body != b"8BITMIME" and state.mail is not None:
             rule = "eight-bit-undeclared"
@@ -103,9 +102,6 @@ def _octets(step: Step) -> Iterable[Defect]:
     if "SIZE" in parameters and not exchange.defects and not message.missing:
         found += _size_defects(command, message, state)
     return found
-
-
-_NOTHING_ODD = OctetCounts()
 
 
 def _line_defects(command: Command, message: Message) -> Iterable[Defect]:

@@ -6,7 +6,7 @@ RFC 5321 §4.1.1.1, §4.2, §4.3; RFC 2034 and RFC 3463 (enhanced codes).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from smtpscope import reference
@@ -142,41 +142,40 @@ _CAPABILITIES = re.compile(
 
 
 def _replies(step: Step) -> Iterable[Defect]:
-    exchange = step.exchange
+    exchange, command, state = step.exchange, step.command, step.state
+    verb = command.verb if command is not None else "(greeting)" if exchange.greeting else ""
+    promised = "ENHANCEDSTATUSCODES" in state.offered
     found: list[Defect] = []
     for reply in exchange.replies:
-        text = reply.lines[0] if len(reply.lines) == 1 else b"\n".join(reply.lines)
+        lines = reply.lines
+        text = lines[0] if len(lines) == 1 else b"\n".join(lines)
         # Most texts are short and plain.
         if len(text) > REPLY_LINE - 6 or not text.isascii() or b"\r" in text or b"\0" in text:
             found += _text_defects(step, reply, text)
-        code = reply.code
+        code, enhanced = reply.code, reply.enhanced
         if code is None:
             continue
-        command = step.command
-        verb = command.verb if command is not None else "(greeting)" if exchange.greeting else ""
-        if rule := _code_trouble(verb, code):
-            found += _once(step, rule, reply, f"{code} to {verb}" if verb else str(code))
-        enhanced = reply.enhanced
-        if verb in _WITHOUT_ENHANCED or code // 100 not in (2, 4, 5):
-            continue
-        if enhanced is None:
-            if "ENHANCEDSTATUSCODES" in step.state.offered:
-                found += _once(step, "enhanced-code-absent", reply, "")
-        elif enhanced.klass != code // 100:
-            span = reply.span.part(0, 4 + len(str(enhanced)))
-            found.append(Defect("enhanced-class-differs", span, f"{code} {enhanced}"))
+        klass = 0 if enhanced is None else enhanced.klass
+        for rule in _code_troubles(verb, code, klass, promised):
+            found += _code_defects(step, rule, verb, reply)
     return found
 
 
-def _once(step: Step, rule: str, reply: Reply, detail: str) -> Iterable[Defect]:
-    told = step.state.told
-    if (rule, detail) in told:
-        return ()
-    told.add((rule, detail))
-    return (Defect(rule, reply.span, detail),)
-
-
 @lru_cache(maxsize=4096)
+def _code_troubles(verb: str, code: int, klass: int, promised: bool) -> tuple[str, ...]:
+    """The rules that are broken by `code` in answer to `verb`, and by its enhanced code's class.
+
+    `klass` is 0 where there is no enhanced code; `promised`: there ought to be one.
+    """
+    rules = [_code_trouble(verb, code)]
+    if verb not in _WITHOUT_ENHANCED and code // 100 in (2, 4, 5):
+        if klass and klass != code // 100:
+            rules.append("enhanced-class-differs")
+        elif promised and not klass:
+            rules.append("enhanced-code-absent")
+    return tuple(rule for rule in rules if rule)
+
+
 def _code_trouble(verb: str, code: int) -> str:
     """The rule that `code` breaks in answer to `verb`, or nothing."""
     if not 200 <= code < 560 or code % 100 >= 60:
@@ -189,6 +188,23 @@ def _code_trouble(verb: str, code: int) -> str:
         return "" if row is not None and verb in row.by else "reply-code-unlisted"
     # 353 asks for the replies that PRDR brings.
     return "" if verb in (".", "BDAT") and code == 353 else "reply-code-unexpected"
+
+
+def _code_defects(step: Step, rule: str, verb: str, reply: Reply) -> Iterable[Defect]:
+    if rule == "enhanced-code-absent":
+        return _once(step, rule, reply, "")
+    if rule == "enhanced-class-differs":
+        span = reply.span.part(0, 4 + len(str(reply.enhanced)))
+        return (Defect(rule, span, f"{reply.code} {reply.enhanced}"),)
+    return _once(step, rule, reply, f"{reply.code} to {verb}" if verb else str(reply.code))
+
+
+def _once(step: Step, rule: str, reply: Reply, detail: str) -> Iterable[Defect]:
+    told = step.state.told
+    if (rule, detail) in told:
+        return ()
+    told.add((rule, detail))
+    return (Defect(rule, reply.span, detail),)
 
 
 def _text_defects(step: Step, reply: Reply, text: bytes) -> Iterable[Defect]:
@@ -229,27 +245,34 @@ def _hello_reply(step: Step) -> Iterable[Defect]:
 
 
 def _capability_defects(reply: Reply) -> Iterable[Defect]:
-    text = b"\n" + b"\n".join(reply.lines[1:])
-    if not _CAPABILITIES.match(text):
-        yield from _odd_capabilities(reply)
-    text = text.upper() + b"\n"
-    if b"\nBINARYMIME" in text and b"\nCHUNKING" not in text:
-        yield Defect("binarymime-without-chunking", reply.span)
-    if b"\nSMTPUTF8" in text and b"\n8BITMIME" not in text:
-        yield Defect("smtputf8-without-8bitmime", reply.span)
+    text = b"\n".join(reply.lines[1:])
+    # Servers say the same to everybody; what is long is not worth remembering.
+    troubles = _capability_troubles if len(text) < 1_000 else _capability_troubles.__wrapped__
+    return [Defect(rule, reply.span, detail) for rule, detail in troubles(text)]
 
 
-def _odd_capabilities(reply: Reply) -> Iterable[Defect]:
-    odd = [line for line in reply.lines[1:] if not _CAPABILITIES.match(b"\n" + line)]
-    legacy = [line for line in odd if line[:5].upper() == b"AUTH="]
-    if legacy:
-        yield Defect("auth-keyword-legacy", reply.span)
-    if len(odd) > len(legacy):
-        first = next(line for line in odd if line[:5].upper() != b"AUTH=")
-        detail = first[:SHOWN].decode("utf-8", "backslashreplace") or "an empty line"
-        if len(odd) > len(legacy) + 1:
-            detail += f", and {len(odd) - len(legacy) - 1} more"
-        yield Defect("capability-syntax", reply.span, detail)
+@lru_cache(maxsize=256)
+def _capability_troubles(text: bytes) -> tuple[tuple[str, str], ...]:
+    """What is wrong in these lines of a reply to EHLO, as rule and detail."""
+    found = list(_odd_capabilities(text)) if not _CAPABILITIES.match(b"\n" + text) else []
+    keywords = b"\n" + text.upper()
+    if b"\nBINARYMIME" in keywords and b"\nCHUNKING" not in keywords:
+        found.append(("binarymime-without-chunking", ""))
+    if b"\nSMTPUTF8" in keywords and b"\n8BITMIME" not in keywords:
+        found.append(("smtputf8-without-8bitmime", ""))
+    return tuple(found)
+
+
+def _odd_capabilities(text: bytes) -> Iterator[tuple[str, str]]:
+    odd = [line for line in text.split(b"\n") if not _CAPABILITIES.match(b"\n" + line)]
+    malformed = [line for line in odd if line[:5].upper() != b"AUTH="]
+    if len(malformed) < len(odd):
+        yield "auth-keyword-legacy", ""
+    if malformed:
+        detail = malformed[0][:SHOWN].decode("utf-8", "backslashreplace") or "an empty line"
+        if len(malformed) > 1:
+            detail += f", and {len(malformed) - 1} more"
+        yield "capability-syntax", detail
 
 
 CHECKS = Checks(
