@@ -142,9 +142,11 @@ def _offset(mark: Mark) -> int:
 
 
 _END = b"\r\n.\r\n"
-_ANY_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)")
-_ODD_TAIL = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)\Z")
+# Some servers throw NULs away before they look for the end.
+_ANY_END = re.compile(rb"(?:\r\n|\n|\r)\0?\.\0?(?:\r\n|\n|\r)")
+_ODD_TAIL = re.compile(_ANY_END.pattern + rb"\Z")
 _CONTEXT = len(_END) - 1
+_LONGEST_ODD_END = len(b"\r\n\0.\0\r\n")
 _ENVELOPE_COMMAND = re.compile(
     rb"""\s*((?:MAIL[ ]+FROM[ ]?: | RCPT[ ]+TO[ ]?: | (?:EHLO|HELO|LHLO)[ ] | BDAT[ ]+[0-9]
     | (?:DATA|STARTTLS)[ ]*[\r\n] | (?:AUTH|XCLIENT|XFORWARD|VRFY|EXPN|ETRN)[ ]+\S)[^\r\n]*)""",
@@ -164,7 +166,12 @@ class _OddEnd:
         self.following = following
 
     def defects(self) -> Iterator[Defect]:
-        spelled = self.octets.decode("ascii").replace("\r", "CR").replace("\n", "LF")
+        spelled = (
+            self.octets.decode("ascii")
+            .replace("\r", "CR")
+            .replace("\n", "LF")
+            .replace("\0", " NUL ")
+        )
         yield Defect("odd-end-of-data", self.span, spelled)
         if command := _ENVELOPE_COMMAND.match(self.following):
             span = Span(self.span.direction, self.span.start, self.span.end + command.end())
@@ -249,7 +256,8 @@ class DataScanner:
 
     def _release(self, raw: bytes) -> bytes:
         self._offset += len(raw)
-        self._before = (self._before + raw)[-_CONTEXT:] if len(raw) < _CONTEXT else raw[-_CONTEXT:]
+        known = raw if len(raw) >= _LONGEST_ODD_END else self._before + raw
+        self._before = known[-_LONGEST_ODD_END:]
         content = raw.replace(b"\r\n.", b"\r\n") if b"\r\n." in raw else raw
         if self._skip and content:
             skipped = min(self._skip, len(content))
@@ -259,12 +267,12 @@ class DataScanner:
 
     def _note_odd_ends(self, data: bytes) -> None:
         data = self._before + data
-        dots = [at for at in (data.find(b"\n."), data.find(b"\r.")) if at >= 0]
+        dots = [at for at in (data.find(b"\n."), data.find(b"\r."), data.find(b"\0.")) if at >= 0]
         if not dots:
             return
         start = self._offset - len(self._before)
         # The pattern takes ten times as long as `find`: begin where the first dot begins a line.
-        position = max(min(dots) - 1, 0)
+        position = max(min(dots) - 2, 0)
         while match := _ANY_END.search(data, position):
             # The line ending behind the dot may be the one before the next.
             position = match.start() + 2

@@ -146,6 +146,8 @@ def test_data_ends_at_crlf_dot_crlf_alone_and_loses_its_stuffing(
         (b"\r.\r", "CR.CR"),
         (b"\r\n.\rx", "CRLF.CR"),
         (b"\r.\r\n", "CR.CRLF"),
+        (b"\r\n\0.\r\n", "CRLF NUL .CRLF"),
+        (b"\n.\0\n", "LF. NUL LF"),
     ],
 )
 def test_odd_ends_are_data_and_told_with_their_place(ending: bytes, name: str) -> None:
@@ -158,13 +160,37 @@ def test_odd_ends_are_data_and_told_with_their_place(ending: bytes, name: str) -
         assert odd == [(3, 3 + length, name)]
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n", b"\r\r\n", b"\r\n\0", b"\n\0"])
+@pytest.mark.parametrize("dot_end", [b"\n", b"\r", b"\r\n", b"\r\r\n", b"\0\r\n"])
+def test_a_command_behind_any_odd_end_is_an_attempt_to_smuggle(
+    line_end: bytes, dot_end: bytes
+) -> None:
+    if line_end.endswith(b"\r\n") and dot_end == b"\r\n":
+        return
+    wire = b"one" + line_end + b"." + dot_end + b"mail from:<eve@a.test>\r\n.\r\n"
+    for size in (1, 3, len(wire)):
+        scanner = DataScanner(CLIENT, 0)
+        for at in range(0, len(wire), size):
+            scanner.feed(wire[at : at + size])
+        (told,) = [each for each in scanner.defects if each.rule == "smuggling-attempt"]
+        assert told.detail.endswith(" and then mail from:<eve@a.test>")
+        assert wire[told.span.start : told.span.end].endswith(b"<eve@a.test>")
+
+
+def test_what_follows_an_odd_end_and_is_no_command_is_no_attempt() -> None:
+    for following in (b"QUIT\r\n", b"Mail from home\r\n", b"data shows\r\n"):
+        scanner = DataScanner(CLIENT, 0)
+        scanner.feed(b"one\n.\n" + following + b".\r\n")
+        assert [each.rule for each in scanner.defects] == ["odd-end-of-data"]
+
+
 def test_odd_ends_are_bounded() -> None:
     assert len(scan([b"\n.\n" * 1000 + b"\r\n.\r\n"])[2]) == MAX_ODD_ENDS
 
 
-_WIRE = st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\n."])).map(
-    b"".join
-)
+_WIRE = st.lists(
+    st.sampled_from([b"\r", b"\n", b".", b"\0", b"a", b"\r\n", b"\r\n.", b"\n.", b"DATA\n"])
+).map(b"".join)
 
 
 @given(_WIRE, st.lists(st.integers(1, 5), max_size=60))
