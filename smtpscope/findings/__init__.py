@@ -7,6 +7,7 @@ decoder saw, and says what it means.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from smtpscope.findings import (
@@ -14,6 +15,7 @@ from smtpscope.findings import (
     capture,
     content,
     delivery,
+    envelope,
     octets,
     parameters,
     probing,
@@ -35,7 +37,7 @@ GROUPS = {
     "sequence": (sequence,),
     "syntax": (syntax, parameters, replies, octets),
     "security": (security, tls, smuggling, content, relay),
-    "delivery": (delivery,),
+    "delivery": (delivery, envelope),
     "timing": (timing,),
     "capture": (capture,),
 }
@@ -54,6 +56,9 @@ RULES: dict[str, tuple[str, Rule]] = (
 )
 """Every rule by its id, with its group. Ids are stable: scripts and reports depend on them."""
 
+MAX_TOLD = 5
+"""Findings by one rule in a session; the last one says how many there were beyond."""
+
 _EVERY = tuple(check for module in _MODULES for check in module.CHECKS.every)
 _CHECKS: dict[str, tuple[StepCheck, ...]] = {
     verb: (
@@ -71,7 +76,8 @@ def judge(
 ) -> list[Finding]:
     """The findings of a session: what the decoder `observed`, and what the checks see.
 
-    At most `limit`, in the order of their octets, the client's first.
+    At most `limit` are looked at, and `MAX_TOLD` by each rule told, in the order of their octets,
+    the client's first.
     """
     defects = list(observed)
     state = State(policy)
@@ -87,7 +93,7 @@ def judge(
         defects.extend(session_check(session, state))
     del defects[limit:]
     defects.sort(key=_place)
-    return [finding(defect) for defect in defects]
+    return _fold([finding(defect) for defect in defects])
 
 
 def finding(defect: Defect) -> Finding:
@@ -96,6 +102,25 @@ def finding(defect: Defect) -> Finding:
     summary = f"{rule.summary}: {defect.detail}" if defect.detail else rule.summary
     severity = Severity[rule.severity.upper()]
     return Finding(defect.rule, severity, group, defect.span, summary, rule.spec, rule.advice)
+
+
+def _fold(findings: list[Finding]) -> list[Finding]:
+    """The first ones by each rule."""
+    if len(findings) <= MAX_TOLD:
+        return findings
+    found = Counter(each.rule for each in findings)
+    if max(found.values()) <= MAX_TOLD:
+        return findings
+    told: Counter[str] = Counter()
+    kept = []
+    for each in findings:
+        told[each.rule] += 1
+        beyond = found[each.rule] - MAX_TOLD
+        if told[each.rule] == MAX_TOLD and beyond > 0:
+            each = each._replace(summary=f"{each.summary} (and {beyond:,} more like it)")
+        if told[each.rule] <= MAX_TOLD:
+            kept.append(each)
+    return kept
 
 
 def _place(defect: Defect) -> tuple[int, int, int]:

@@ -305,6 +305,9 @@ class Dialogue:
         owed = not any(defect.rule in UNFINISHED for defect in exchange.defects)
         heard = self._heard[self._asker.other] and not self._unended
         if owed and heard and not exchange.answered and exchange.command is not None:
+            if exchange.last and rule == "missing-reply":
+                # Who is to keep the message is in doubt (RFC 5321 §4.2.5): no reply counts as much.
+                rule = "message-unanswered"
             exchange.defects.append(Defect(rule, exchange.command.span))
         exchange.expected = len(exchange.replies)
         if exchange is self._commands.waiting:
