@@ -17,10 +17,10 @@ from support.samples import START, review
 
 from smtpscope.capture.tls import Alert, TlsInfo, TlsObserver
 from smtpscope.decode import SessionDecoder, read_sessions
-from smtpscope.findings import judge
+from smtpscope.findings import judge, probing
 from smtpscope.findings.tls import read_certificate
 from smtpscope.findings.walk import Policy
-from smtpscope.session import Finding, Session
+from smtpscope.session import Finding, Session, Severity
 from smtpscope.smtp.values import Exchange, Reply
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Mark, Opened, Span
 
@@ -262,3 +262,44 @@ def test_the_secret_of_a_login_is_never_told() -> None:
     assert "PLAIN as ann" in found.summary
     assert "secret" not in found.summary.partition(":")[2]
     assert "AGFub" not in found.summary
+
+
+def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(probing, "MAX_THINGS", 20)
+    lines = ["S: 220 mx", "C: MAIL FROM:<>", "S: 250 ok"]
+    for number in range(50):
+        lines += [f"C: RCPT TO:<name{number}@example.org>", "S: 550 5.1.1 unknown"]
+    (session,) = review(tuple(lines))
+    memory = probing.Probing()
+    for number in range(9):
+        session.client = Endpoint(f"192.0.2.{number}", 1)
+        (told,) = memory.add(session)
+        assert told.detail == "20 recipients refused by now"
+    assert list(memory._clients) == ["192.0.2.6", "192.0.2.7", "192.0.2.8"]
+
+
+# -- recordings ----------------------------------------------------------------------------------
+
+EXPECTED = {
+    "exim-auth-refused": {"auth-in-cleartext"},
+    "exim-smtplib-auth-all": {"auth-in-cleartext"},
+    "exim-swaks-auth-login": {"auth-in-cleartext"},
+    "exim-swaks-auth-plain": {"auth-in-cleartext"},
+    "postfix-http": {"http-on-smtp"},
+    "postfix-smuggling": {"odd-end-of-data", "smuggling-attempt", "smuggling-succeeded"},
+    "postfix-starttls-injection": {"plaintext-behind-starttls"},
+    "postfix-typed": {"odd-end-of-data"},
+}
+RECORDINGS = sorted(path.name for path in CAPTURES.iterdir() if ".pcap" in path.name)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_draws_the_warnings_that_it_deserves_and_no_other(name: str) -> None:
+    found = {
+        finding.rule
+        for session in read_sessions(CAPTURES / name)
+        for finding in session.findings
+        if finding.group == "security" and finding.severity >= Severity.WARNING
+    }
+    assert found == EXPECTED.get(name.partition(".")[0], set())
