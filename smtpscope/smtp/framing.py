@@ -176,6 +176,9 @@ class _OddEnd:
         if command := _ENVELOPE_COMMAND.match(self.following):
             span = Span(self.span.direction, self.span.start, self.span.end + command.end())
             hidden = command[1].decode("utf-8", "backslashreplace").rstrip()
+            if hidden[:4].upper() == "AUTH":
+                # What follows may be a secret.
+                hidden = "AUTH"
             yield Defect("smuggling-attempt", span, f"{spelled} and then {hidden}")
 
 

@@ -177,6 +177,12 @@ def test_a_command_behind_any_odd_end_is_an_attempt_to_smuggle(
         assert wire[told.span.start : told.span.end].endswith(b"<eve@a.test>")
 
 
+def test_a_login_that_is_smuggled_shows_no_secret() -> None:
+    scanner = DataScanner(CLIENT, 0)
+    scanner.feed(b"one\n.\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n.\r\n")
+    assert [each.detail for each in scanner.defects] == ["LF.LF", "LF.LF and then AUTH"]
+
+
 def test_what_follows_an_odd_end_and_is_no_command_is_no_attempt() -> None:
     for following in (b"QUIT\r\n", b"Mail from home\r\n", b"data shows\r\n"):
         scanner = DataScanner(CLIENT, 0)
