@@ -20,7 +20,7 @@ MAIL = [
     ("S", b"250 ok\r\n"),
     ("C", b"DATA\r\n"),
     ("S", b"354 go\r\n"),
-    ("C", b"Subject: x\r\n\r\n" + b"y" * 3_000 + b"\r\n.\r\n"),
+    ("C", b"Subject: x\r\n\r\n" + (b"y" * 98 + b"\r\n") * 30 + b"\r\n.\r\n"),
     ("S", b"250 queued\r\n"),
 ]
 RECORD = b"\x16\x03\x01\x00\x05hello\x17\x03\x03\x00\x05world"
