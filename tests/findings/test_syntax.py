@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.samples import review
 
-from smtpscope.findings import replies
+from smtpscope.findings import MAX_TOLD, replies
 from smtpscope.session import Finding
 from smtpscope.smtp.framing import MAX_LINE
 from smtpscope.stream import Direction, Span
@@ -124,3 +124,10 @@ def test_the_lines_of_the_reply_to_ehlo_are_read(
 ) -> None:
     reply = replies.Reply(250, lines, None, Span(Direction.SERVER, 0, 9), 0, 0)
     assert [defect.rule for defect in replies._capability_defects(reply)] == rules
+
+
+def test_what_happens_again_and_again_is_told_a_few_times_with_its_count() -> None:
+    told = found("unknown-command", *GREETING, *("C: XYZZY", "S: 500 5.5.2 What?") * 9)
+    assert len(told) == MAX_TOLD
+    assert told[-1].summary.endswith(f"(and {9 - MAX_TOLD} more like it)")
+    assert all("more like it" not in each.summary for each in told[:-1])
