@@ -8,6 +8,7 @@ from support.samples import review
 from smtpscope.findings import MAX_TOLD, replies
 from smtpscope.session import Finding
 from smtpscope.smtp.framing import MAX_LINE
+from smtpscope.smtp.values import Reply
 from smtpscope.stream import Direction, Span
 
 GREETING = ("S: 220 mx.example.org ESMTP", "C: EHLO mail.example.net", "S: 250 mx.example.org")
@@ -48,7 +49,15 @@ def test_a_finding_in_a_message_points_at_its_octet_however_many_dots_were_doubl
     doubled: str,
 ) -> None:
     dots = tuple(f"C: {line}" for line in doubled.split("\n") if line)
-    lines = (*GREETING, *ENVELOPE, "C: DATA", "S: 354 Go on", "C: Subject: x", "C: ", *dots)
+    lines: tuple[str, ...] = (
+        *GREETING,
+        *ENVELOPE,
+        "C: DATA",
+        "S: 354 Go on",
+        "C: Subject: x",
+        "C: ",
+        *dots,
+    )
     lines = (*lines, "C: a\0b", "C: .", "S: 250 2.0.0 Ok")
     escaped = tuple(line.replace("\0", "\\0") for line in lines)
     (finding,) = found("message-nul", *escaped)
@@ -57,7 +66,11 @@ def test_a_finding_in_a_message_points_at_its_octet_however_many_dots_were_doubl
 
 
 def test_a_finding_in_a_chunk_points_at_its_octet() -> None:
-    lines = ("S: 220 mx.example.org", "C: EHLO mail.example.net", "S: 250-mx.example.org")
+    lines: tuple[str, ...] = (
+        "S: 220 mx.example.org",
+        "C: EHLO mail.example.net",
+        "S: 250-mx.example.org",
+    )
     lines = (*lines, "S: 250 CHUNKING", *ENVELOPE, "C: BDAT 9 LAST", "C: ", "C: ab\0cd")
     escaped = tuple(line.replace("\0", "\\0") for line in lines)
     (finding,) = found("message-nul", *escaped, "S: 250 2.0.0 Ok")
@@ -65,19 +78,27 @@ def test_a_finding_in_a_chunk_points_at_its_octet() -> None:
 
 
 def test_a_parameter_is_pointed_at_by_itself() -> None:
-    lines = (*GREETING, "C: MAIL FROM:<ann@example.net> RET=HDRS SIZE=12x", "S: 501 5.5.4 No")
+    lines: tuple[str, ...] = (
+        *GREETING,
+        "C: MAIL FROM:<ann@example.net> RET=HDRS SIZE=12x",
+        "S: 501 5.5.4 No",
+    )
     (finding,) = found("parameter-value", *lines)
     assert octets_of(finding, *lines) == b"SIZE=12x"
 
 
 def test_without_the_reply_to_ehlo_nothing_counts_as_not_offered() -> None:
-    lines = ("S: 220 mx.example.org", "C: EHLO mail.example.net", "S<120", "+ 1")
+    lines: tuple[str, ...] = ("S: 220 mx.example.org", "C: EHLO mail.example.net", "S<120", "+ 1")
     lines = (*lines, "C: MAIL FROM:<ann@example.net> SIZE=12", "S: 250 2.1.0 Ok")
     assert not found("parameter-not-offered", *lines)
 
 
 def test_nothing_was_offered_after_helo() -> None:
-    lines = ("S: 220 mx.example.org", "C: HELO mail.example.net", "S: 250 mx.example.org")
+    lines: tuple[str, ...] = (
+        "S: 220 mx.example.org",
+        "C: HELO mail.example.net",
+        "S: 250 mx.example.org",
+    )
     lines = (*lines, "C: MAIL FROM:<ann@example.net> SIZE=12", "S: 250 2.1.0 Ok")
     assert found("parameter-not-offered", *lines)
 
@@ -88,19 +109,28 @@ def test_a_code_is_told_once_a_session() -> None:
 
 
 def test_the_first_reply_that_lacks_an_enhanced_code_is_told() -> None:
-    lines = ("S: 220 mx.example.org", "C: EHLO mail.example.net", "S: 250-mx.example.org")
+    lines: tuple[str, ...] = (
+        "S: 220 mx.example.org",
+        "C: EHLO mail.example.net",
+        "S: 250-mx.example.org",
+    )
     lines = (*lines, "S: 250 ENHANCEDSTATUSCODES", "C: NOOP", "S: 250 Ok", "C: NOOP", "S: 250 Ok")
     (finding,) = found("enhanced-code-absent", *lines)
     assert finding.span.direction is Direction.SERVER
 
 
 def test_a_login_s_lines_are_no_command_lines() -> None:
-    lines = (*GREETING, "C: AUTH LOGIN", "S: 334 VXNlcm5hbWU6", "C: " + "QUFB" * 300)
+    lines: tuple[str, ...] = (
+        *GREETING,
+        "C: AUTH LOGIN",
+        "S: 334 VXNlcm5hbWU6",
+        "C: " + "QUFB" * 300,
+    )
     assert not found("command-too-long", *lines, "S: 535 5.7.8 No")
 
 
 def test_a_command_line_that_is_too_long_is_covered_without_its_chunk() -> None:
-    lines = (*GREETING, "C: BDAT 3 " + "x" * 600)
+    lines: tuple[str, ...] = (*GREETING, "C: BDAT 3 " + "x" * 600)
     (finding,) = found("command-too-long", *lines, "C: ab", "S: 250 2.0.0 Ok")
     start = len("EHLO mail.example.net\r\n")
     assert finding.span == Span(Direction.CLIENT, start, start + len("BDAT 3 \r\n") + 600)
@@ -122,7 +152,7 @@ def test_a_command_line_that_is_too_long_is_covered_without_its_chunk() -> None:
 def test_the_lines_of_the_reply_to_ehlo_are_read(
     lines: tuple[bytes, ...], rules: list[str]
 ) -> None:
-    reply = replies.Reply(250, lines, None, Span(Direction.SERVER, 0, 9), 0, 0)
+    reply = Reply(250, lines, None, Span(Direction.SERVER, 0, 9), 0, 0)
     assert [defect.rule for defect in replies._capability_defects(reply)] == rules
 
 
