@@ -36,8 +36,8 @@ def test_every_cause_has_its_rule() -> None:
 
 
 @pytest.mark.parametrize(("words", "name"), BLOCKLISTS)
-def test_a_list_is_known_by_what_stands_in_the_reply(words: bytes, name: str) -> None:
-    refusal = reply(550, f"5.7.1 refused, see https://{words.decode().upper()}/q?ip=192.0.2.1")
+def test_a_list_is_known_by_what_stands_in_the_reply(words: str, name: str) -> None:
+    refusal = reply(550, f"5.7.1 refused, see https://{words.upper()}/q?ip=192.0.2.1")
     assert cause_of("RCPT", refusal) == "blocklisted"
     assert blocklist(refusal)
 

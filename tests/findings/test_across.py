@@ -1,0 +1,104 @@
+"""What joins sessions stays bounded, and takes nothing for what it is not."""
+
+from __future__ import annotations
+
+import gc
+
+from support.samples import review
+
+from smtpscope.findings import across
+from smtpscope.findings.across import MAX_CLIENTS, MAX_ENVELOPES, Across
+from smtpscope.session import Session
+from smtpscope.smtp.transaction import Recipient, Transaction
+from smtpscope.smtp.values import Path, Reply
+from smtpscope.stream import Direction, Endpoint, Span
+
+HELLO = ("S: 220 mx.example.org", "C: EHLO a.example.net", "S: 250 mx.example.org")
+MAIL = ("C: MAIL FROM:<ann@example.net>", "S: 250 Ok")
+RCPT = "C: RCPT TO:<bob@example.org>"
+DATA = ("C: DATA", "S: 354 Go", "C: Message-ID: <1@example.net>", "C: ", "C: Hi", "C: .")
+
+
+def rules(*lines: str) -> list[str]:
+    known = across.RULES
+    return [
+        each.rule for session in review(lines) for each in session.findings if each.rule in known
+    ]
+
+
+def session(client: str, code: int, recipients: int = 1, start: int = 0) -> Session:
+    """One that holds no more than an envelope for so many recipients."""
+    reply = Reply(code, (b"4.2.0 later",), None, Span(Direction.SERVER, 0, 9), start, 1)
+    sender = Path(b"ann@example.net", b"ann", b"example.net")
+    found = Session(1, "", Endpoint(client, 40_000), Endpoint("192.0.2.2", 25), start, start)
+    paths = [Path(b"%d@example.org" % n, b"%d" % n, b"example.org") for n in range(recipients)]
+    found.transactions.append(
+        Transaction(sender, recipients=[Recipient(path, (), reply) for path in paths])
+    )
+    return found
+
+
+def test_a_hundred_thousand_clients_are_not_all_remembered() -> None:
+    memory = Across()
+    (sent,) = session("", 450).transactions
+    for number in range(100_000):
+        each = session(f"2001:db8::{number:x}", 450, recipients=0)
+        each.transactions = [sent]
+        memory.add(each)
+    held = [each for each in gc.get_objects() if isinstance(each, across._Client)]
+    assert len(held) == MAX_CLIENTS
+
+
+def test_the_client_heard_of_last_is_remembered() -> None:
+    memory = Across()
+    memory.add(session("192.0.2.1", 450))
+    for number in range(MAX_CLIENTS):
+        memory.add(session(f"2001:db8::{number:x}", 450))
+        if number == MAX_CLIENTS // 2:
+            memory.add(session("192.0.2.1", 450))
+    assert [each.rule for each in memory.add(session("192.0.2.1", 250))] == ["greylisting"]
+    assert memory.add(session("2001:db8::0", 250)) == []
+
+
+def test_of_one_client_no_more_than_so_many_envelopes_are_remembered() -> None:
+    memory = Across()
+    memory.add(session("192.0.2.1", 450, recipients=MAX_ENVELOPES + 5))
+    found = memory.add(session("192.0.2.1", 250, recipients=MAX_ENVELOPES + 5))
+    assert len(found) == MAX_ENVELOPES
+
+
+def test_the_wait_is_counted_from_the_first_refusal() -> None:
+    memory = Across()
+    memory.add(session("192.0.2.1", 450, start=0))
+    memory.add(session("192.0.2.1", 450, start=60_000_000_000))
+    (found,) = memory.add(session("192.0.2.1", 250, start=300_000_000_000))
+    assert found.detail == "300 s after the refusal"
+
+
+def test_greylisting_of_the_message_is_recognised_as_well() -> None:
+    first = (*HELLO, *MAIL, RCPT, "S: 250 Ok", *DATA, "S: 451 4.7.1 Greylisted")
+    again = (*MAIL, RCPT, "S: 250 Ok", *DATA, "S: 250 Ok")
+    assert rules(*first, "+ 300", *again) == ["greylisting"]
+
+
+def test_a_full_mailbox_that_has_room_again_is_no_greylisting() -> None:
+    refused = (RCPT, "S: 452 4.2.2 Mailbox full", "C: RSET", "S: 250 Ok")
+    assert rules(*HELLO, *MAIL, *refused, *MAIL, RCPT, "S: 250 Ok") == []
+
+
+def test_refusals_that_are_ignored_are_told_once_a_session_with_their_number() -> None:
+    refused = (*MAIL, RCPT, "S: 550 5.1.1 User unknown", "C: RSET", "S: 250 Ok")
+    found = review((*HELLO, *refused, *refused, *refused))[0].findings
+    (told,) = [each for each in found if each.rule == "refusal-ignored"]
+    assert told.summary.endswith(": 2 times")
+
+
+def test_a_message_refused_the_first_time_is_not_delivered_twice() -> None:
+    send = (*MAIL, RCPT, "S: 250 Ok", *DATA)
+    assert rules(*HELLO, *send, "S: 554 No", *send, "S: 250 Ok") == []
+    assert rules(*HELLO, *send, "S: 250 Ok", *send, "S: 250 Ok") == ["message-twice"]
+
+
+def test_a_message_without_message_id_is_not_compared() -> None:
+    send = (*MAIL, RCPT, "S: 250 Ok", "C: DATA", "S: 354 Go", "C: Hi", "C: .", "S: 250 Ok")
+    assert rules(*HELLO, *send, *send) == []
