@@ -46,6 +46,10 @@ MAX_HELD_SESSIONS = 1_000
 MAX_DEFECTS = 10_000
 """Defects told of one session."""
 
+CLOCK_STEP = 100_000_000
+"""Nanoseconds by which packets of one connection may go back in time: captures of several
+interfaces are out of order by less."""
+
 _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-bound"}
 
 
@@ -63,14 +67,19 @@ class SessionDecoder:
         self._tls = TlsStage()
         self._defects: list[Defect] = []
         self._closing: str | None = None
+        self._newest = opened.packet
+        self._clock_told = False
         if not opened.handshake:
-            self._note(Defect("midstream", Span(Direction.CLIENT, 0, 0)))
+            self.note(Defect("midstream", Span(Direction.CLIENT, 0, 0)))
 
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completed."""
-        time = event.marks[-1].time if isinstance(event, Data) else event.time
-        if time > self.session.end:
-            self.session.end = time
+        last = event.marks[-1] if isinstance(event, Data) else event
+        if last.time >= self.session.end:
+            self.session.end = last.time
+            self._newest = last.packet
+        elif last.time < self.session.end - CLOCK_STEP:
+            self._check_clock(event, last.time, last.packet)
         found: list[Exchange] = []
         if self._tunnel.done:
             self._decode(event, found)
@@ -93,14 +102,24 @@ class SessionDecoder:
             session.tls = self._tls.observer.info
             session.tls_mode = self._tls.mode
         elif self._dialogue.one_sided:
-            self._note(Defect("one-direction", Span(Direction.CLIENT, 0, 0)))
+            self.note(Defect("one-direction", Span(Direction.CLIENT, 0, 0)))
         if session.state != "quit" and self._closing is not None:
             session.state = self._closing
         if session.dropped:
             detail = f"{session.dropped:,} exchanges left out"
-            self._note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
+            self.note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
         session.findings = judge(session, self._defects, MAX_DEFECTS, self._policy)
         return session
+
+    def _check_clock(self, event: StreamEvent, time: int, packet: int) -> None:
+        """A later packet with an earlier time; one that only waited in the reassembly has both."""
+        if packet > self._newest and not self._clock_told:
+            self._clock_told = True
+            start = Span(Direction.CLIENT, 0, 0)
+            if isinstance(event, Data):
+                start = Span(event.direction, event.offset, event.offset)
+            back = (self.session.end - time) / 1e9
+            self.note(Defect("clock-backwards", start, f"{back:,.3f} s at packet {packet:,}"))
 
     def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
         dialogue = self._dialogue
@@ -117,7 +136,7 @@ class SessionDecoder:
             plain = self._tls.feed(todo.pop(0))
             for index, passed in enumerate(plain):
                 if isinstance(passed, Noted):
-                    self._note(passed.defect)
+                    self.note(passed.defect)
                     continue
                 found += dialogue.feed(passed)
                 if dialogue.upgraded:
@@ -128,19 +147,20 @@ class SessionDecoder:
     def _observe(self, event: StreamEvent) -> None:
         if isinstance(event, Gap):
             span = Span(event.direction, event.offset, event.offset + event.length)
-            self._note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
+            self.note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
         elif isinstance(event, Closed) and event.how != "end" and self._closing is None:
             # An RST behind a FIN is what a closed socket says to late octets: no cut session.
             self._closing = "reset" if event.how == "rst" else "closed"
 
-    def _note(self, *defects: Defect) -> None:
+    def note(self, *defects: Defect) -> None:
+        """Take what was seen elsewhere of this connection; to be called before `finish`."""
         self._defects.extend(defects[: MAX_DEFECTS - len(self._defects)])
 
     def _add(self, exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
             self._builder.add(exchange)
             if exchange.defects:
-                self._note(*exchange.defects)
+                self.note(*exchange.defects)
 
 
 def read_sessions(
@@ -230,6 +250,7 @@ class CaptureDecoder:
             stream.clear()
             if connection.ended and decoder is not None:
                 del self._open[number]
+                decoder.note(*connection.retransmissions())
                 heapq.heappush(self._finished, (number, decoder.finish()))
                 # At once: a session that is let go while it is warm costs the least.
                 yield from self._ordered()

@@ -6,7 +6,7 @@ RFC 9293 §3.5 (the handshake), §3.6 (closing), §3.10.7 (what a segment may do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from smtpscope.capture.tcp import (
     ACK,
@@ -22,7 +22,7 @@ from smtpscope.capture.tcp import (
     Row,
     distance,
 )
-from smtpscope.stream import Closed, Direction, Endpoint, Opened, StreamEvent
+from smtpscope.stream import Closed, Defect, Direction, Endpoint, Opened, StreamEvent
 
 _CONTROL = FIN | SYN | RST
 
@@ -121,6 +121,13 @@ class Connection:
             client_closed = self._of(Direction.CLIENT).closed
             direction = Direction.SERVER if client_closed else Direction.CLIENT
             self._end("end", direction, self.last_time, self.last_packet)
+
+    def retransmissions(self) -> Iterator[Defect]:
+        """What each side sent more than once, counted: one defect a side."""
+        for receiver in (self._of(Direction.CLIENT), self._of(Direction.SERVER)):
+            if receiver.again_first is not None:
+                detail = f"{receiver.again:,} segments, {receiver.again_octets:,} octets"
+                yield Defect("retransmissions", receiver.again_first, detail)
 
     @property
     def initial_numbers(self) -> tuple[int, int]:

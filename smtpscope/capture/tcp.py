@@ -142,10 +142,16 @@ class Receiver:
 
     `steady` is true while nothing but the next octet in order is awaited: the caller may then
     log the payload of a segment that begins at `expected` without asking `segment`.
+
+    `again` counts the segments that brought octets delivered before, `again_octets` those octets;
+    `again_first` is where the first of them lie.
     """
 
     __slots__ = (
         "acked",
+        "again",
+        "again_first",
+        "again_octets",
         "closed",
         "direction",
         "expected",
@@ -174,6 +180,9 @@ class Receiver:
         self.waiting: list[_Piece] = []
         self.waiting_octets = 0
         self.tail = b""
+        self.again = 0
+        self.again_octets = 0
+        self.again_first: Span | None = None
 
     def begin(self, isn: int) -> None:
         """The SYN came: the stream begins behind its sequence number `isn`."""
@@ -214,6 +223,7 @@ class Receiver:
         )
         if not keepalive:
             if start < self.offset:
+                self._count_again(start, min(end, self.offset))
                 self._compare_delivered(start, payload, time, packet)
             begin = max(start, self.offset)
             if begin < end:
@@ -331,6 +341,13 @@ class Receiver:
                     self._compare(start, theirs, ours, time, packet)
                 start = shared
                 at += 1
+
+    def _count_again(self, start: int, end: int) -> None:
+        if start < end:
+            self.again += 1
+            self.again_octets += end - start
+            if self.again_first is None:
+                self.again_first = Span(self.direction, max(start, 0), end)
 
     def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
         known = self.tail

@@ -23,6 +23,14 @@ WITHOUT_SAMPLE: dict[str, str] = {
     "certificate-self-signed": "test_a_self_signed_certificate_is_told",
     "certificate-other-name": "test_without_a_name_asked_for_the_greeting_has_the_name",
     "open-relay": "test_a_stranger_s_mail_to_a_stranger_is_an_open_relay",
+    "snaplen-cut": "test_octets_that_the_snap_length_cut_are_told",
+    "reassembly-bound": "test_what_waits_for_ever_is_dropped_at_the_bound",
+    "overlap-disagrees": "test_a_retransmission_with_other_octets_disagrees",
+    "midstream": "test_a_connection_without_its_beginning_is_told",
+    "session-bound": "test_a_session_too_long_to_be_kept_says_how_much_is_left_out",
+    "retransmissions": "test_segments_that_were_sent_again_are_counted_once_a_side",
+    "clock-backwards": "test_a_clock_that_goes_back_is_told_once",
+    "no-time": "test_a_capture_without_times_is_told",
 }
 """Rules that no dialogue alone can show, and the test that shows them instead."""
 
