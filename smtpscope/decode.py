@@ -36,6 +36,7 @@ from smtpscope.stream import (
     Span,
     StreamEvent,
 )
+from smtpscope.timing import measure
 
 SMTP_PORTS = frozenset({25, 465, 587, 1025, 2525})
 """Ports on which every connection is taken for SMTP; on others its content must show it."""
@@ -70,6 +71,7 @@ class SessionDecoder:
         self._newest = opened.packet
         self._clock_told = False
         if not opened.handshake:
+            self.session.whole = False
             self.note(Defect("midstream", Span(Direction.CLIENT, 0, 0)))
 
     def feed(self, event: StreamEvent) -> list[Exchange]:
@@ -108,6 +110,10 @@ class SessionDecoder:
         if session.dropped:
             detail = f"{session.dropped:,} exchanges left out"
             self.note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
+        if session.dropped or self._dialogue.one_sided:
+            session.whole = False
+        pipelining = any(each.keyword == "PIPELINING" for each in session.capabilities)
+        session.timing = measure(session.exchanges, pipelining=pipelining)
         session.findings = judge(session, self._defects, MAX_DEFECTS, self._policy)
         return session
 
@@ -146,11 +152,13 @@ class SessionDecoder:
 
     def _observe(self, event: StreamEvent) -> None:
         if isinstance(event, Gap):
+            self.session.whole = False
             span = Span(event.direction, event.offset, event.offset + event.length)
             self.note(Defect(_GAP_RULES[event.reason], span, f"{event.length:,} octets"))
         elif isinstance(event, Closed) and event.how != "end" and self._closing is None:
             # An RST behind a FIN is what a closed socket says to late octets: no cut session.
             self._closing = "reset" if event.how == "rst" else "closed"
+            self.session.closed_by = event.direction
 
     def note(self, *defects: Defect) -> None:
         """Take what was seen elsewhere of this connection; to be called before `finish`."""

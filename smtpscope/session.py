@@ -18,7 +18,8 @@ from smtpscope.smtp.commands import AUTH_VERBS, HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Transaction, Transactions
 from smtpscope.smtp.values import Capability, Exchange, Reply
-from smtpscope.stream import Endpoint, Opened, Span
+from smtpscope.stream import Direction, Endpoint, Opened, Span
+from smtpscope.timing import NOT_TIMED, Timing
 
 MAX_EXCHANGES = 200_000
 """Exchanges kept of one session, with their transactions; the rest is counted only."""
@@ -88,7 +89,8 @@ class Session:
 
     `state` is "quit" (QUIT was answered with 221), "closed" (FIN without that), "reset" (RST) or
     "open" (the capture ends first). `tls_mode` is "starttls" or "implicit" where there is TLS.
-    `dropped` counts exchanges beyond `MAX_EXCHANGES`.
+    `dropped` counts exchanges beyond `MAX_EXCHANGES`. `closed_by` is who sent the first FIN or RST.
+    `whole`: the capture has all of it from its beginning, both directions, without gaps.
     """
 
     number: int
@@ -111,6 +113,9 @@ class Session:
     transactions: list[Transaction] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     dropped: int = 0
+    closed_by: Direction | None = None
+    whole: bool = True
+    timing: Timing = NOT_TIMED
 
     @property
     def messages(self) -> list[Message]:

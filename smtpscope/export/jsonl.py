@@ -23,6 +23,7 @@ from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Exchange, Parameter, Reply
 from smtpscope.stream import Direction, Endpoint
+from smtpscope.timing import Percentiles, Timing
 from smtpscope.transcript import shown_lines
 
 SCHEMA = "smtpscope.session/1"
@@ -71,6 +72,7 @@ def session_object(session: Session, *, reveal: bool = False) -> Object:
     found["tunnel"] = _tunnel(session.tunnel)
     found["auth"] = [_auth(auth, reveal) for auth in session.auths]
     found["transactions"] = [_transaction(transaction) for transaction in session.transactions]
+    found["timing"] = _timing(session.timing)
     found["exchanges"] = _exchanges(session, reveal)
     found["findings"] = [_finding(finding) for finding in session.findings]
     return found
@@ -137,6 +139,29 @@ def _tunnel(tunnel: Tunnel | None) -> Object | None:
         "source": _endpoint(tunnel.source) if tunnel.source else None,
         "accepted": tunnel.accepted,
     }
+
+
+def _timing(timing: Timing) -> Object:
+    server = timing.server
+    of_server: Object | None = None
+    if server is not None:
+        of_server = {**_percentiles(server.percentiles), "sessions": server.sessions}
+    return {
+        "round_trips": timing.round_trips,
+        **_percentiles(timing.percentiles),
+        "server": of_server,
+        "pipelining_saves": {
+            "round_trips": timing.savings.round_trips,
+            "seconds": seconds(timing.savings.time),
+        },
+    }
+
+
+def _percentiles(values: Percentiles | None) -> Object:
+    if values is None:
+        return {"p50": None, "p95": None, "p99": None}
+    p50, p95, p99 = values
+    return {"p50": seconds(p50), "p95": seconds(p95), "p99": seconds(p99)}
 
 
 def _auth(auth: AuthExchange, reveal: bool) -> Object:

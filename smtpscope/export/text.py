@@ -23,6 +23,9 @@ MAX_TRANSACTIONS = 10
 """Transactions that a session's head tells of, and below that recipients of each."""
 MAX_RECIPIENTS = 3
 
+SLOW = 1_000_000_000
+"""Latency in nanoseconds from which on a session's head tells of it."""
+
 _STATES = {
     "quit": "ended by QUIT",
     "closed": "closed without a goodbye",
@@ -72,6 +75,9 @@ def _details(session: Session) -> Iterator[str]:
     date = iso_time(session.start)[:-4].replace("T", " ")
     duration = (session.end - session.start) / 1e9
     yield f"{date} UTC, {duration:.3f} s, {_STATES[session.state]}"
+    took = session.timing.percentiles
+    if took is not None and took.p95 >= SLOW:
+        yield f"replies took {took.p50 / 1e9:.3f} s (median) and {took.p95 / 1e9:.3f} s (p95)"
     if session.tunnel is not None:
         target = f" to {text(str(session.tunnel.target))}" if session.tunnel.target else ""
         yield f"through {session.tunnel.kind}{target}"

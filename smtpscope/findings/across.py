@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from smtpscope.findings.probing import Probing
 from smtpscope.findings.refusals import cause_of
 from smtpscope.findings.rule import Rule
+from smtpscope.findings.timing import slow_replies
 from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Reply
 from smtpscope.stream import Defect
+from smtpscope.timing import Servers
 
 MAX_CLIENTS = 10_000
 """Clients remembered; the one heard of least recently is forgotten first."""
@@ -81,10 +83,17 @@ class Across:
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._probing = Probing()
+        self._servers = Servers()
 
     def add(self, session: Session) -> list[Defect]:
-        """What this session shows beside the earlier ones, which it then joins."""
-        return [*self._probing.add(session), *self._mail(session)]
+        """What this session shows beside the earlier ones, which it then joins.
+
+        It also learns what its server took till now.
+        """
+        timing = session.timing
+        server = self._servers.add(session.server, timing.latencies)
+        session.timing = timing._replace(server=server)
+        return [*slow_replies(session), *self._probing.add(session), *self._mail(session)]
 
     def _mail(self, session: Session) -> list[Defect]:
         if not session.transactions:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from support.samples import review
 from support.transcript import Transcript, octets, session_of
 
 from smtpscope.cli import bundled_captures
@@ -94,3 +95,28 @@ def test_lmtp_replies_come_for_each_recipient() -> None:
     assert transaction["mail_from"] == ""
     assert [each["delivery"]["code"] for each in transaction["rcpt_to"]] == [250, 552]
     assert [reply["code"] for reply in found["exchanges"][-1]["replies"]] == [250, 552]
+
+
+def test_timing_is_in_seconds_with_the_server_beside_the_session() -> None:
+    lines = ("S: 220 mx.test", "C: EHLO a.test", "S: 250-mx.test", "S: 250 PIPELINING",
+             "C: MAIL FROM:<>", "+ 0.5", "S: 250 ok", "C: RSET", "S: 250 ok", "C: QUIT",
+             "S: 221 bye")  # fmt: skip
+    for number, session in enumerate(review((*lines, "----", *lines)), 1):
+        found = json.loads(jsonl.dumps(session))
+        VALIDATOR.validate(found)
+        assert found["timing"] == {
+            "round_trips": 4,
+            "p50": 0.001,
+            "p95": 0.501,
+            "p99": 0.501,
+            "server": {"p50": 0.001, "p95": 0.501, "p99": 0.501, "sessions": number},
+            "pipelining_saves": {"round_trips": 2, "seconds": 0.004},
+        }
+
+
+def test_without_an_answer_there_are_no_percentiles() -> None:
+    (session,) = review(("S: 220 mx.test", "C fin", "S fin"))
+    found = json.loads(jsonl.dumps(session))
+    VALIDATOR.validate(found)
+    assert found["timing"]["p50"] is None
+    assert found["timing"]["server"] is None
