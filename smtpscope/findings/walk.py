@@ -37,10 +37,11 @@ class State:
 
     `offered` has the keywords of the EHLO reply in force with their parameters, `ever_offered`
     those of any. `mail` is the accepted MAIL of the open transaction and `parameters` its
-    parameters; `accepted` and `refused` count its recipients. `ending` is the exchange after which
-    nothing more may come: QUIT, or a reply of 421. `offer_seen`: the reply to the hello in force
-    was captured, so that what is not in `offered` was not offered. `told` has the findings, as
-    rule and detail, that are enough once a session.
+    parameters; `accepted` and `refused` count its recipients, and `chunked` says that chunks of its
+    message came. `envelope` is the last MAIL or RCPT of the session. `ending` is the exchange after
+    which nothing more may come: QUIT, or a reply of 421. `offer_seen`: the reply to the hello in
+    force was captured, so that what is not in `offered` was not offered. `turned`: the sides have
+    swapped roles. `told` has the findings, as rule and detail, that are enough once a session.
     """
 
     policy: Policy = NO_POLICY
@@ -54,7 +55,10 @@ class State:
     parameters: dict[str, bytes | None] = field(default_factory=dict)
     accepted: int = 0
     refused: int = 0
+    chunked: bool = False
+    envelope: Exchange | None = None
     ending: Exchange | None = None
+    turned: bool = False
     told: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -92,11 +96,13 @@ def _follow(state: State, exchange: Exchange, verb: str, reply: Reply | None) ->
     # Where replies are missing from the capture, the client's going on says that it was accepted.
     accepted = reply is None or reply.accepted
     if verb == "RCPT":
+        state.envelope = exchange
         if accepted:
             state.accepted += 1
         else:
             state.refused += 1
     elif verb == "MAIL":
+        state.envelope = exchange
         if accepted:
             _end_transaction(state)
             state.mail = exchange
@@ -121,6 +127,11 @@ def _follow(state: State, exchange: Exchange, verb: str, reply: Reply | None) ->
             state.offer_seen = False
     elif verb == "QUIT":
         state.ending = exchange
+    elif verb == "BDAT":
+        state.chunked = state.chunked or accepted
+    elif verb in ("TURN", "ATRN"):
+        if reply is not None and reply.accepted:
+            _turn(state)
     elif exchange.auth is not None and reply is not None and reply.code == 235:
         state.authenticated = exchange.auth
 
@@ -134,8 +145,19 @@ def _hello(state: State, verb: str, reply: Reply | None) -> None:
     state.ever_offered.update(state.offered)
 
 
+def _turn(state: State) -> None:
+    """The sides begin anew, the other way round (RFC 2645 §5.3)."""
+    _end_transaction(state)
+    state.hello = ""
+    state.offered = {}
+    state.offer_seen = False
+    state.authenticated = state.envelope = None
+    state.turned = True
+
+
 def _end_transaction(state: State) -> None:
     state.mail = None
+    state.chunked = False
     if state.parameters:
         state.parameters = {}
     state.accepted = state.refused = 0

@@ -42,8 +42,8 @@ _DECIDING = frozenset().union(*ONLY_ANSWERS.values())
 ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
 """Accepted, these leave no recipient behind."""
 
-CLOSING = 421
-"""The code that may come at any time (RFC 5321 §3.8, §4.2.3)."""
+CLOSING = frozenset({221, 421, 521})
+"""The codes behind which the server closes the connection (RFC 7504 §2 has 521)."""
 
 _TLS = Mode.TLS
 # Neither these nor a member of an enumeration are to be looked up for every event.
@@ -71,6 +71,7 @@ class Dialogue:
         self._replies_holed = midstream
         self._replies_lost = False
         self._unended = False
+        self._parted = False
         self._accepted_recipients = 0
         self._pending: deque[Exchange] = deque()
         self._deciding: Counter[str] = Counter()
@@ -159,6 +160,7 @@ class Dialogue:
                 self._replies_holed = self._replies_lost = True
             else:
                 self._pair(found)
+                self._parted = self._parted or found.code in CLOSING
             if not self._commands.idle:
                 self._read_commands()
             if self.upgraded:
@@ -195,11 +197,7 @@ class Dialogue:
         self._collect()
 
     def _greet(self, reply: Reply) -> None:
-        exchange = Exchange(None, [reply], list(reply.defects), greeting=True)
-        early = self._pending[0].command if self._pending else None
-        if early is not None and not self._replies_holed:
-            exchange.defects.append(Defect("client-speaks-first", early.span))
-        self._done.append(exchange)
+        self._done.append(Exchange(None, [reply], list(reply.defects), greeting=True))
 
     def _is_greeting(self, reply: Reply) -> bool:
         if not self._midstream:
@@ -229,11 +227,7 @@ class Dialogue:
         return first
 
     def _add_unasked(self, reply: Reply) -> None:
-        exchange = Exchange(None, [reply], list(reply.defects))
-        explained = self._commands.holed or not self._heard[self._asker]
-        if reply.code != CLOSING and not explained:
-            exchange.defects.append(Defect("unsolicited-reply", reply.span))
-        self._done.append(exchange)
+        self._done.append(Exchange(None, [reply], list(reply.defects)))
 
     def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code == 354 and _verb(exchange) == "XEXCH50":
@@ -302,7 +296,8 @@ class Dialogue:
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         if exchange is self._commands.message:
             self._commands.end_message("data-unfinished", "its end was not seen")
-        owed = not any(defect.rule in UNFINISHED for defect in exchange.defects)
+        owed = not self._parted
+        owed = owed and not any(defect.rule in UNFINISHED for defect in exchange.defects)
         heard = self._heard[self._asker.other] and not self._unended
         if owed and heard and not exchange.answered and exchange.command is not None:
             if exchange.last and rule == "missing-reply":
