@@ -43,7 +43,7 @@ __all__ = [
     "open_capture",
 ]
 
-BLOCK = 8 << 20
+BLOCK = 2 << 20
 """Octets read at a time: enough to make batches worthwhile, few enough to hold several."""
 
 
