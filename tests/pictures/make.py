@@ -1,8 +1,4 @@
-"""Draws README's picture again: what `smtpscope read` shows of one bundled capture.
-
-    python -m pip install rich
-    python tests/pictures/make.py
-"""
+"""Draws README's picture again: what `smtpscope read` shows of a bundled capture (needs rich)."""
 
 from __future__ import annotations
 
