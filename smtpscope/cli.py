@@ -7,6 +7,7 @@ Data goes to standard output, diagnostics and the progress bar to standard error
 
 from __future__ import annotations
 
+import codecs
 import gc
 import os
 import shutil
@@ -242,11 +243,20 @@ def _shown(words: str) -> str:
     return text(words, 200)
 
 
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """What can't be written, as JSON spells it: JSON stays JSON."""
+    import json
+
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def run(arguments: list[str]) -> int:
     """Run the command line with these arguments; the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         # A terminal that is not UTF-8 gets what it can show, and no traceback.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error("spell", _spelled)
+        sys.stdout.reconfigure(errors="spell")
     try:
         status: int | None = cli.main(arguments, prog_name="smtpscope", standalone_mode=False)
     except click.ClickException as error:
