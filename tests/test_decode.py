@@ -13,6 +13,10 @@ from smtpscope.session import Session
 
 HELLO = [("S", b"220 mx.test ESMTP\r\n"), ("C", b"EHLO a.test\r\n"), ("S", b"250 mx.test\r\n")]
 QUIT = [("C", b"QUIT\r\n"), ("S", b"221 bye\r\n")]
+HEADER = (
+    b"From: a@a.test\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <1@a.test>\r\n"
+    b"Subject: x\r\n\r\n"
+)
 MAIL = [
     ("C", b"MAIL FROM:<a@a.test>\r\n"),
     ("S", b"250 ok\r\n"),
@@ -20,7 +24,7 @@ MAIL = [
     ("S", b"250 ok\r\n"),
     ("C", b"DATA\r\n"),
     ("S", b"354 go\r\n"),
-    ("C", b"Subject: x\r\n\r\n" + (b"y" * 98 + b"\r\n") * 30 + b"\r\n.\r\n"),
+    ("C", HEADER + (b"y" * 98 + b"\r\n") * 30 + b"\r\n.\r\n"),
     ("S", b"250 queued\r\n"),
 ]
 RECORD = b"\x16\x03\x01\x00\x05hello\x17\x03\x03\x00\x05world"
@@ -48,7 +52,7 @@ def test_a_connection_is_a_session() -> None:
     assert session.start == START
     assert (str(session.client), str(session.server)) == ("192.0.2.1:40000", "192.0.2.2:25")
     (message,) = session.messages
-    assert (message.subject, message.size) == ("x", 3_016)
+    assert (message.subject, message.size) == ("x", len(HEADER) + 3_002)
     assert session.findings == []
 
 
@@ -81,7 +85,7 @@ def test_a_lost_segment_is_told_with_its_size_and_the_rest_is_read() -> None:
     assert rules(session) == ["gap"]
     assert session.findings[0].summary.endswith("1,000 octets")
     (message,) = session.messages
-    assert (message.size, message.missing) == (2_016, 1_000)
+    assert (message.size, message.missing) == (len(HEADER) + 2_002, 1_000)
 
 
 def test_a_capture_that_begins_in_the_middle_says_so() -> None:

@@ -16,6 +16,7 @@ from smtpscope.findings import (
     content,
     delivery,
     envelope,
+    message,
     octets,
     parameters,
     probing,
@@ -38,6 +39,7 @@ GROUPS = {
     "syntax": (syntax, parameters, replies, octets),
     "security": (security, tls, smuggling, content, relay),
     "delivery": (delivery, envelope),
+    "message": (message,),
     "timing": (timing,),
     "capture": (capture,),
 }

@@ -95,10 +95,10 @@ def _octets(step: Step) -> Iterable[Defect]:
             rule = "eight-bit-undeclared"
             if state.offer_seen and "8BITMIME" not in state.offered:
                 rule = "eight-bit-not-offered"
-            found.append(Defect(rule, _place(command, message, octets.eight_bit_body)))
+            found.append(Defect(rule, place(command, message, octets.eight_bit_body)))
     if octets.eight_bit_header >= 0 and "SMTPUTF8" not in parameters and state.mail is not None:
         at = octets.eight_bit_header
-        found.append(Defect("eight-bit-header", _place(command, message, at)))
+        found.append(Defect("eight-bit-header", place(command, message, at)))
     if "SIZE" in parameters and not exchange.defects and not message.missing:
         found += _size_defects(command, message, state)
     return found
@@ -113,12 +113,12 @@ def _line_defects(command: Command, message: Message) -> Iterable[Defect]:
     ):
         if count:
             detail = f"{count:,} times, here first" if count > 1 else ""
-            yield Defect(rule, _place(command, message, first), detail)
+            yield Defect(rule, place(command, message, first), detail)
     if octets.long_lines:
         detail = f"{octets.longest:,} octets"
         if octets.long_lines > 1:
             detail = f"{octets.long_lines:,} lines, the longest of {detail}"
-        span = _place(command, message, octets.first_long_line)
+        span = place(command, message, octets.first_long_line)
         yield Defect("message-line-too-long", span, detail)
 
 
@@ -133,8 +133,8 @@ def _size_defects(command: Command, message: Message, state: State) -> Iterable[
         yield Defect("size-mismatch", command.span, detail)
 
 
-def _place(command: Command, message: Message, offset: int) -> Span:
-    """Where the message's octet `offset` is in the stream, as close as it can be known.
+def place(command: Command, message: Message, offset: int, length: int = 1) -> Span:
+    """Where `length` octets of the message from `offset` on are in the stream, as close as known.
 
     Behind lines whose doubled dot was taken away it stands by at most so many octets further on.
     """
@@ -144,7 +144,7 @@ def _place(command: Command, message: Message, offset: int) -> Span:
     doubled = span.end - span.start - start - framing - message.size
     if message.missing or start < 0 or doubled < 0:
         return span
-    return span.part(start + offset, start + offset + 1 + doubled)
+    return span.part(start + offset, start + offset + length + doubled)
 
 
 CHECKS = Checks(commands={".": (_octets,), "BDAT": (_octets,)})

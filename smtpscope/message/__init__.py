@@ -1,22 +1,36 @@
 """A mail message as a viewer sees it: its octets in, as the server got them; its summary out.
 
-The octets come without dot-stuffing and in any pieces. Size and digest are counted as they come;
-`headers` reads the fields (RFC 5322 §3.6) and `mime` the parts when the message is complete.
+The octets come without dot-stuffing and in any pieces, and are let go when they have been read:
+`headers` reads the fields (RFC 5322 §3.6), `mime` the parts, `octets` counts what lines hold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import BinaryIO
 
 from smtpscope.message.addresses import addr_specs, split_mailboxes
-from smtpscope.message.headers import Header, first_value, read_headers
-from smtpscope.message.mime import Attachment, Part, read_structure
+from smtpscope.message.headers import Header, first_value
+from smtpscope.message.mime import Attachment, Flaw, Part, StructureReader
 from smtpscope.message.octets import OctetCounter, OctetCounts
-from smtpscope.message.text import decode_text
+from smtpscope.message.text import decode_octets, decode_text, unfold
+from smtpscope.message.trace import Hop, parse_hops
 
-KEEP = 32 * 1024 * 1024
-"""Octets of a message that are kept until it is complete; its summary is made from these."""
+SLICE = 256 * 1024
+"""Octets of a message that are held before they are read."""
+
+_VOUCHING = frozenset(
+    {
+        b"authentication-results",
+        b"dkim-signature",
+        b"arc-authentication-results",
+        b"arc-message-signature",
+        b"arc-seal",
+    }
+)
+_VOUCHING_LENGTHS = frozenset(map(len, _VOUCHING))
 
 
 @dataclass(slots=True)
@@ -24,10 +38,10 @@ class Message:
     """A message's summary. Text is decoded and hostile: `display` maps it before it is shown.
 
     `size` (octets) and `sha256` (hexadecimal) are of all octets seen. `missing` octets were lost
-    in gaps. `truncated`: some of what was seen is not in the summary, because the message or its
-    header was larger than the bounds. `parts` counts the leaves of the tree under `root`.
-    `octets` counts what its lines should not hold. `content` is None unless the builder was told
-    to keep it.
+    in gaps. `truncated`: some of what was seen is not in the summary, because the header was
+    larger or the parts were more or deeper than the bounds. `parts` counts the leaves of the tree
+    under `root`. `octets` counts what its lines should not hold, `flaws` tells where its structure
+    breaks a rule.
     """
 
     size: int
@@ -39,7 +53,8 @@ class Message:
     attachments: list[Attachment]
     parts: int
     octets: OctetCounts
-    content: bytes | None
+    flaws: list[Flaw]
+    _hops: list[Hop] | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -106,58 +121,124 @@ class Message:
         """The trace fields, oldest first: each server puts its own on top (RFC 5321 §4.4)."""
         return self.texts(b"received")[::-1]
 
+    @property
+    def hops(self) -> list[Hop]:
+        """The trace fields read, oldest first, with the time that each hop took."""
+        if self._hops is None:
+            self._hops = parse_hops(self._values(b"received")[::-1])
+        return self._hops
+
+    @property
+    def authentication(self) -> list[tuple[str, str]]:
+        """The fields that vouch for the message, as written: name and value, from the top down.
+
+        Authentication-Results (RFC 8601), DKIM-Signature (RFC 6376) and those of ARC (RFC 8617).
+        """
+        return [
+            (decode_octets(name), decode_octets(unfold(value)))
+            for name, value in self.headers
+            if len(name) in _VOUCHING_LENGTHS and name.lower() in _VOUCHING
+        ]
+
     def _values(self, name: bytes) -> list[bytes]:
         length = len(name)
         return [h.value for h in self.headers if len(h.name) == length and h.name.lower() == name]
 
 
 class MessageBuilder:
-    """Takes a message's octets as they come; `size` and `missing` may be read on the way."""
+    """Takes a message's octets as they come; `size` and `missing` may be read on the way.
 
-    def __init__(self, *, keep_content: bool = False) -> None:
+    A small message is read at its end, a large one meanwhile, in slices of `SLICE` octets: no
+    more than that is held of it, and its header.
+    """
+
+    def __init__(self) -> None:
         self.size = 0
         self.missing = 0
-        self._keep_content = keep_content
         self._digest = sha256()
         self._octets = OctetCounter()
+        self._reader = StructureReader()
         self._chunks: list[bytes] = []
+        self._held = 0
 
     def feed(self, data: bytes) -> None:
         """The next octets."""
-        self._digest.update(data)
-        self._octets.feed(data)
-        room = KEEP - self.size
         self.size += len(data)
-        if room > 0:
-            self._chunks.append(data if len(data) <= room else data[:room])
+        self._held += len(data)
+        self._chunks.append(data)
+        if self._held >= SLICE:
+            self._read()
 
     def gap(self, length: int) -> None:
         """The next `length` octets are missing in the capture."""
+        self._read()
         self.missing += length
         self._octets.gap()
 
     def finish(self) -> Message:
         """The summary of all that was fed."""
-        chunks = self._chunks
-        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        section = read_headers(content)
-        root, attachments, leaves, cut = read_structure(content, section)
+        rest = self._take()
+        structure = self._reader.finish(rest)
         return Message(
             size=self.size,
             sha256=self._digest.hexdigest(),
             missing=self.missing,
-            truncated=cut or self.size > len(content),
-            headers=section.headers,
-            root=root,
-            attachments=attachments,
-            parts=leaves,
+            truncated=structure.cut,
+            headers=structure.headers,
+            root=structure.root,
+            attachments=structure.attachments,
+            parts=structure.leaves,
             octets=self._octets.counts,
-            content=content if self._keep_content else None,
+            flaws=structure.flaws,
         )
 
+    def _read(self) -> None:
+        for piece in _slices(self._take()):
+            self._reader.feed(piece)
 
-def read_message(content: bytes, *, keep_content: bool = False) -> Message:
+    def _take(self) -> bytes:
+        """What is held, counted and digested."""
+        chunks = self._chunks
+        octets = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self._held = 0
+        self._digest.update(octets)
+        self._octets.feed(octets)
+        return octets
+
+
+def read_message(content: bytes) -> Message:
     """The summary of a message that is at hand as a whole."""
-    builder = MessageBuilder(keep_content=keep_content)
+    builder = MessageBuilder()
     builder.feed(content)
     return builder.finish()
+
+
+def extract_part(chunks: Iterable[bytes], number: int, out: BinaryIO) -> None:
+    """Write a part's octets, decoded, to `out`; the message comes in any pieces.
+
+    `number` is the `Part`'s or `Attachment`'s. Of a multipart and an embedded message it is the
+    body as it stands. Raises ValueError where the message has no such part.
+    """
+    reader = StructureReader(number, out)
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= SLICE:
+            for piece in _slices(b"".join(held)):
+                reader.feed(piece)
+            held.clear()
+            size = 0
+    reader.finish(b"".join(held))
+    if not 0 <= number < reader.count:
+        raise ValueError(f"the message has no part {number}: it has {reader.count}, from 0 on")
+
+
+def _slices(octets: bytes) -> Iterator[bytes]:
+    if len(octets) < 2 * SLICE:
+        yield octets
+        return
+    for start in range(0, len(octets), SLICE):
+        yield octets[start : start + SLICE]

@@ -59,56 +59,127 @@ class Parameter(NamedTuple):
 
 # The common field, in one step: CRLF line ends and few folds. Any other takes the general way.
 _FIELD = re.compile(
-    rb"(?!--)([!-9;-~]{1,1000}+)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+){0,50})\r\n(?![ \t])"
+    rb"(?!--)([!-9;-~]{1,1000}+)[ \t]{0,1000}+:"
+    rb"([^\r\n]*+(?:\r\n[ \t][^\r\n]*+){0,50})\r\n(?![ \t])"
 )
 # A name does not begin with "--": that is a delimiter line that lacks the blank line before it.
-_NAME = re.compile(rb"(?!--)([!-9;-~]{1,1000}+)[ \t]*+:")
+_NAME = re.compile(rb"(?!--)([!-9;-~]{1,1000}+)[ \t]{0,1000}+:")
+_MBOX_LINE = re.compile(
+    rb"From (?![ \t]*:)[^\r\n]{0,998}+(?:\r\n|\n|\r)(?=(?!--)[!-9;-~]{1,1000}+[ \t]{0,1000}+:)"
+)
 _FIELD_END = re.compile(rb"\r\n(?![ \t])|\n(?![ \t])|\r(?![\n \t])")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r\n?")
 
+_AHEAD = 4096
+"""Octets that are looked at before a line is taken for no field; all the bounds above fit in."""
+
+
+class HeaderReader:
+    """Reads one header section from a buffer that may grow between the calls.
+
+    The section ends behind the first blank line, or before the first line that is neither a field
+    nor a continuation (`unended`). Lines may end in CRLF, LF or CR. An mbox "From " line before
+    it is skipped. `cut`: a bound kept part of it out. It is complete when `done` is set.
+    """
+
+    __slots__ = ("_begun", "_kept", "_skip", "cut", "done", "headers", "unended")
+
+    def __init__(self) -> None:
+        self.headers: list[Header] = []
+        self.cut = self.done = self.unended = False
+        self._kept = 0
+        self._begun = False
+        self._skip: re.Pattern[bytes] | None = None
+
+    def read(self, content: bytes, position: int, final: bool) -> int:
+        """The offset up to which the section is read; what is behind it must come again.
+
+        `final`: nothing will follow `content`.
+        """
+        headers, size = self.headers, len(content)
+        match_field = _FIELD.match
+        if not self._begun:
+            if not final and size - position < _AHEAD:
+                return position
+            self._begun = True
+            if content.startswith(b"From ", position):
+                mbox = _MBOX_LINE.match(content, position)
+                position = position if mbox is None else mbox.end()
+        while True:
+            if self._skip is not None:
+                position = self._skipped(self._skip, content, position, final)
+                if self._skip is not None or self.done:
+                    return position
+            value_end = -1
+            field = match_field(content, position)
+            if field is not None and (final or field.end() < size):
+                name, value = field.groups()
+                field_end = field.end()
+            elif (field := _NAME.match(content, position)) is not None:
+                name = field[1]
+                line_end = _FIELD_END.search(content, field.end())
+                if line_end is not None and (final or line_end.end() < size):
+                    value_end, field_end = line_end.span()
+                elif final:
+                    value_end = field_end = size
+                elif size - 2 - field.end() <= MAX_VALUE:
+                    return position
+                else:
+                    value_end = size
+                    field_end = field.end() + MAX_VALUE
+                    self._skip = _FIELD_END
+                value = content[field.end() : min(value_end, field.end() + MAX_VALUE + 1)]
+            else:
+                return self._end(content, position, final)
+            if len(value) > MAX_VALUE:
+                value = value[:MAX_VALUE]
+                self.cut = True
+            self._kept += len(name) + len(value)
+            if self._kept > MAX_SECTION or len(headers) == MAX_HEADERS:
+                self.cut = True
+                self._skip = _BLANK_LINE
+            else:
+                headers.append(Header(name, value))
+                position = field_end
+
+    def _skipped(
+        self, pattern: re.Pattern[bytes], content: bytes, position: int, final: bool
+    ) -> int:
+        end = pattern.search(content, position)
+        if end is None or (end.end() == len(content) and not final):
+            if not final:
+                # What is behind it, or its other half, may still be to come.
+                return max(position, len(content) - 3) if end is None else end.start()
+            position = len(content)
+        else:
+            position = end.end()
+        self._skip = None
+        self.done = pattern is _BLANK_LINE
+        return position
+
+    def _end(self, content: bytes, position: int, final: bool) -> int:
+        if not final and len(content) - position < _AHEAD:
+            return position
+        self.done = True
+        blank = _LINE_END.match(content, position)
+        if blank is not None:
+            return blank.end()
+        self.unended = position < len(content)
+        return position
+
+
+def field_follows(content: bytes, line_end: int) -> bool:
+    """Whether a field begins on the line behind the one that ends at `line_end`."""
+    end = _LINE_END.match(content, line_end)
+    return end is not None and _NAME.match(content, end.end()) is not None
+
 
 def read_headers(content: bytes, start: int = 0) -> HeaderSection:
-    """The header section that begins at offset `start`.
-
-    It ends behind the first blank line, or before the first line that is neither a field nor a
-    continuation. Lines may end in CRLF, LF or CR. An mbox "From " line before it is skipped.
-    """
-    headers: list[Header] = []
-    kept = 0
-    cut = False
-    position = start
-    match_field = _FIELD.match
-    if content.startswith(b"From ", start) and _NAME.match(content, start) is None:
-        second_line = _behind(_LINE_END.search(content, start), content)
-        if _NAME.match(content, second_line) is not None:
-            position = second_line
-    while True:
-        if (field := match_field(content, position)) is not None:
-            name, value = field.groups()
-            field_end = field.end()
-        elif (field := _NAME.match(content, position)) is not None:
-            name = field[1]
-            line_end = _FIELD_END.search(content, field.end())
-            value = content[field.end() : len(content) if line_end is None else line_end.start()]
-            field_end = _behind(line_end, content)
-        else:
-            break
-        if len(value) > MAX_VALUE:
-            value = value[:MAX_VALUE]
-            cut = True
-        kept += len(name) + len(value)
-        if kept > MAX_SECTION or len(headers) == MAX_HEADERS:
-            body = _behind(_BLANK_LINE.search(content, position), content)
-            return HeaderSection(headers, body, True)
-        headers.append(Header(name, value))
-        position = field_end
-    blank = _LINE_END.match(content, position)
-    return HeaderSection(headers, position if blank is None else blank.end(), cut)
-
-
-def _behind(match: re.Match[bytes] | None, content: bytes) -> int:
-    return len(content) if match is None else match.end()
+    """The header section that begins at offset `start` of `content`, which is all there is."""
+    reader = HeaderReader()
+    body = reader.read(content, start, True)
+    return HeaderSection(reader.headers, body, reader.cut)
 
 
 def first_value(headers: list[Header], name: bytes) -> bytes | None:

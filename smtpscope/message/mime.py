@@ -1,31 +1,44 @@
-"""The MIME structure of a message: octets in; the tree of parts and the list of attachments out.
+"""The MIME structure of a message: octets in, in any pieces; the tree of parts and its files out.
 
-One pass over the octets finds every delimiter line with the boundaries that are open there, so
-the work does not grow with the nesting. RFC 2045, RFC 2046 §5, RFC 2183.
+One pass over the octets finds every delimiter line with the boundaries that are open there, and
+decodes, measures and digests each body while it passes: the work does not grow with the nesting,
+and no more than a line is held back. RFC 2045, RFC 2046 §5, RFC 2183.
 """
 
 from __future__ import annotations
 
-import binascii
+import codecs
 import re
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from smtpscope.message.encodings import Decoder, decoder_of
 from smtpscope.message.headers import (
-    HeaderSection,
+    Header,
+    HeaderReader,
     Parameter,
+    field_follows,
     first_value,
     parse_parameters,
-    read_headers,
 )
-from smtpscope.message.text import decode_base64
+from smtpscope.message.text import decode_octets, is_charset
+from smtpscope.message.uuencode import UuScanner
 
 MAX_DEPTH = 64
 """Parts within parts; a multipart below that is not taken apart."""
 
+MAX_EMBEDDED = 8
+"""Messages within messages that are taken apart: each digests the octets of those within it too."""
+
 MAX_PARTS = 10_000
 """Parts in one message; what follows belongs to the last one."""
+
+MAX_TEXT = 1_000
+"""Characters kept of a file name, and of a type, a charset and their like."""
+
+MAX_BOUNDARY = 1_000
+"""Octets of a boundary; a longer one is none."""
 
 MAGIC = 16
 """First octets of an attachment that are kept: enough to tell what kind of file it is."""
@@ -36,9 +49,11 @@ class Part:
     """One part: of a multipart, the message in a message/rfc822, or the whole message.
 
     Offsets count octets of the message: `start` is where its header begins, `body` where its body
-    does, `end` is behind the body. `size` counts the body's octets, decoded unless the part has
-    children. `encoding` is the Content-Transfer-Encoding, "7bit" where there is none.
-    `content_type` is the type without parameters; it and `disposition` are lower-case.
+    does, `end` is behind the body. `size` counts the body's octets, decoded unless the part is
+    a multipart or an embedded message with parts of its own. `encoding` is the
+    Content-Transfer-Encoding, "7bit" where there is none. `content_type` is the type without
+    parameters; it and `disposition` are lower-case. `number` counts the parts in the order in
+    which they begin; the message is 0. A file that stands in a text as uuencode is its child.
     """
 
     content_type: str
@@ -51,20 +66,12 @@ class Part:
     end: int
     size: int = 0
     children: list[Part] = field(default_factory=list)
-
-    def decode(self, content: bytes) -> bytes:
-        """The body's octets, `content` being the whole message, without the transfer encoding."""
-        octets = content[self.body : self.end]
-        if self.encoding == "base64":
-            return decode_base64(octets)
-        if self.encoding == "quoted-printable":
-            return binascii.a2b_qp(octets)
-        return octets
+    number: int = 0
 
 
 @dataclass(slots=True)
 class Attachment:
-    """A part that is a file rather than text to read.
+    """A part that is a file rather than text to read; `number` is the part's.
 
     `size` and `sha256` are of the decoded body, `magic` are its first octets, at most `MAGIC`.
 
@@ -77,154 +84,452 @@ class Attachment:
     size: int
     sha256: str
     magic: bytes
+    number: int
+
+
+class Flaw(NamedTuple):
+    """Where the message breaks a rule, and how often; offsets count octets of the message."""
+
+    rule: str
+    start: int
+    end: int
+    detail: str
+    times: int
 
 
 class Structure(NamedTuple):
-    """The tree, its attachments in order, how many leaves it has; `cut`: a bound was hit."""
+    """The header section, the tree, its attachments in order, how many leaves it has.
 
+    `flaws` has the first of each kind. `cut`: a bound was hit.
+    """
+
+    headers: list[Header]
     root: Part
     attachments: list[Attachment]
     leaves: int
+    flaws: list[Flaw]
     cut: bool
 
 
 _EMBEDDED = ("message/rfc822", "message/global", "message/news")
 _ENCODED = ("base64", "quoted-printable")
-_DASHES = re.compile(rb"[\r\n]--([^\r\n]*)")
+_MAX_LINE = 2 * MAX_BOUNDARY
+_LINE_START = rb"[\r\n]--"
+_LINE_REST = rb"([^\r\n]{0,%d}+)(?=[\r\n]|\Z)" % _MAX_LINE
+_DASHES = re.compile(_LINE_START + _LINE_REST)
+_LINE = re.compile(rb"[^\r\n]{0,998}+")
+_MISSES = 1_000
+"""Lines that only begin like delimiters after which it pays to look for the open boundaries."""
 
 
-def read_structure(content: bytes, section: HeaderSection) -> Structure:
-    """The structure of the message `content`, whose header section has been read already."""
-    tree = _Tree(content)
-    tree.read(section)
-    root = tree.root
-    attachments: list[Attachment] = []
-    leaves = 0
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        if part.children:
-            part.size = part.end - part.body
-            waiting.extend(reversed(part.children))
-        else:
-            leaves += 1
-        _measure(part, content, attachments)
-    return Structure(root, attachments, leaves, tree.cut)
+class _Body:
+    """What becomes of a body's octets: decoded, measured, digested, written out, looked at."""
 
-
-def _measure(part: Part, content: bytes, attachments: list[Attachment]) -> None:
-    embedded = part.content_type in _EMBEDDED
-    if part.children and not embedded:
-        return
-    attached = (
-        embedded
-        or part.filename is not None
-        or part.disposition == "attachment"
-        or not part.content_type.startswith(("text/", "multipart/"))
+    __slots__ = (
+        "_ascii",
+        "_attachment",
+        "_decoder",
+        "_digest",
+        "_out",
+        "_part",
+        "_utf8",
+        "files",
+        "lies",
+        "size",
     )
-    if not attached and part.encoding not in _ENCODED:
-        part.size = part.end - part.body
-        return
-    octets = part.decode(content)
-    part.size = len(octets)
-    if attached:
-        digest = sha256(octets).hexdigest()
-        magic = octets[:MAGIC]
-        attachments.append(Attachment(part.filename, part.content_type, part.size, digest, magic))
 
-
-class _Tree:
-    """The parts that are open at the current octet, outermost first, and their boundaries."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.open_parts: list[Part] = []
-        self.depth_of: dict[bytes, int] = {}
-        self.count = 0
-        self.cut = False
+    def __init__(self, part: Part, attachment: Attachment | None, out: BinaryIO | None) -> None:
+        self._part = part
+        self._attachment = attachment
+        self._out = out
+        self._decoder: Decoder | None = None
+        self._digest = sha256() if attachment is not None else None
+        self._ascii = False
+        self._utf8: codecs.IncrementalDecoder | None = None
+        self.files: UuScanner | None = None
+        self.lies = False
+        self.size = 0
+        if part.content_type in _EMBEDDED and part.encoding not in _ENCODED:
+            return
+        self._decoder = decoder_of(part.encoding)
+        if part.content_type.startswith("text/") and part.charset is not None:
+            charset = part.charset.lower()
+            self._ascii = charset == "us-ascii"
+            if charset in ("utf-8", "utf8"):
+                self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
     @property
-    def root(self) -> Part:
-        return self.open_parts[0]
+    def broken(self) -> bool:
+        return self._decoder is not None and self._decoder.broken
 
-    def read(self, section: HeaderSection) -> None:
-        content = self.content
-        position = self._open(section, 0, "text/plain")
-        while self.depth_of:
-            # The line end before the first line of a body ends its header section.
-            line = _DASHES.search(content, position - 1)
-            if line is None:
-                break
-            position = line.end()
-            text = line[1].rstrip(b" \t")
-            depth = self.depth_of.get(text)
-            if depth is not None:
-                if self.count >= MAX_PARTS:
-                    self.cut = True
-                    break
-                self._close(depth + 1, line.start())
-                position = self._open_next(position)
-            elif text.endswith(b"--"):
-                depth = self.depth_of.get(text[:-2])
-                if depth is not None:
-                    self._close(depth + 1, line.start())
-                    del self.depth_of[text[:-2]]
-        self._close(1, len(content))
-        self.root.end = max(len(content), self.root.body)
+    def feed(self, octets: bytes) -> None:
+        """The next octets as they are in the message."""
+        if self.files is not None:
+            self.files.feed(octets)
+        self.take(octets if self._decoder is None else self._decoder.feed(octets))
 
-    def _open_next(self, line_end: int) -> int:
-        content = self.content
-        if content.startswith(b"\r\n", line_end):
-            start = line_end + 2
+    def take(self, octets: bytes) -> None:
+        """The next octets, decoded."""
+        if self._digest is not None and self._attachment is not None:
+            self._digest.update(octets)
+            if self.size < MAGIC:
+                self._attachment.magic += octets[: MAGIC - self.size]
+        self.size += len(octets)
+        if self._out is not None:
+            self._out.write(octets)
+        if self._ascii:
+            self.lies = self.lies or not octets.isascii()
+        elif self._utf8 is not None and not self.lies:
+            self._check(octets, False)
+
+    def _check(self, octets: bytes, final: bool) -> None:
+        assert self._utf8 is not None
+        try:
+            self._utf8.decode(octets, final)
+        except UnicodeDecodeError:
+            self.lies = True
+
+    def finish(self) -> None:
+        if self.files is not None:
+            self.files.finish()
+        if self._decoder is not None and (rest := self._decoder.finish()):
+            self.take(rest)
+        if self._utf8 is not None and not self.lies:
+            self._check(b"", True)
+        self._part.size = self.size
+        if self._attachment is not None and self._digest is not None:
+            self._attachment.size = self.size
+            self._attachment.sha256 = self._digest.hexdigest()
+
+
+class _Inline:
+    """The files that stand as uuencode in the body of one text part."""
+
+    __slots__ = ("_body", "_reader", "_text")
+
+    def __init__(self, reader: StructureReader, text: Part) -> None:
+        self._reader = reader
+        self._text = text
+        self._body: _Body | None = None
+
+    def begin(self, name: bytes, start: int, body: int) -> bool:
+        filename = decode_octets(name)[:MAX_TEXT]
+        part = Part(
+            "application/octet-stream", None, filename, None, "x-uuencode", start, body, body
+        )
+        self._body = self._reader.inline(part, self._text)
+        return self._body is not None
+
+    def data(self, octets: bytes) -> None:
+        assert self._body is not None
+        self._body.take(octets)
+
+    def end(self, offset: int, broken: bool) -> None:
+        assert self._body is not None
+        self._body.finish()
+        part = self._text.children[-1]
+        part.end = offset
+        if broken:
+            self._reader.note("uuencode-broken", part.body, offset, part.filename or "")
+
+
+class StructureReader:
+    """Takes a message's octets in pieces and gives its structure at the end.
+
+    It holds back what may be part of a delimiter or of a field, a bounded number of octets; large
+    pieces are read quicker than small ones. With `wanted` and `out` the decoded octets of the part
+    of that number are written to `out` meanwhile.
+    """
+
+    def __init__(self, wanted: int = -1, out: BinaryIO | None = None) -> None:
+        self._wanted = wanted
+        self._out = out
+        self._buffer = b""
+        self._base = 0
+        self._at = 0
+        self._given = 0
+        self._header: HeaderReader | None = HeaderReader()
+        self._start = 0
+        self._default = "text/plain"
+        self._open: list[Part] = []
+        self._bodies: list[_Body | None] = []
+        self._depths: dict[bytes, int] = {}
+        self._delimiter = _DASHES
+        self._misses = 0
+        self._embedded = 0
+        self._headers: list[Header] = []
+        self._root: Part | None = None
+        self._attachments: list[Attachment] = []
+        self._flaws: dict[str, Flaw] = {}
+        self._leaves = 0
+        self._cut = False
+        self.count = 0
+
+    def feed(self, octets: bytes) -> None:
+        self._buffer += octets
+        self._read(False)
+        # What stands before the line end before a delimiter has been looked at.
+        done = max(min(self._at - 4, self._given - self._base), 0)
+        self._buffer = self._buffer[done:]
+        self._base += done
+        self._at -= done
+
+    def finish(self, octets: bytes = b"") -> Structure:
+        """The structure, `octets` being the last ones."""
+        self._buffer = self._buffer + octets if self._buffer else octets
+        self._read(True)
+        self._close(0, self._base + len(self._buffer))
+        root = self._root
+        assert root is not None
+        root.end = max(self._base + len(self._buffer), root.body)
+        if self._cut:
+            for rule in ("multipart-unclosed", "boundary-unseen"):
+                self._flaws.pop(rule, None)
+        flaws = [*self._flaws.values()]
+        return Structure(self._headers, root, self._attachments, self._leaves, flaws, self._cut)
+
+    def note(self, rule: str, start: int, end: int, detail: str) -> None:
+        known = self._flaws.get(rule)
+        if known is None:
+            self._flaws[rule] = Flaw(rule, start, end, detail, 1)
         else:
-            start = min(line_end + 1, len(content))
-        digest = self.open_parts[-1].content_type == "multipart/digest"
-        section = read_headers(content, start)
-        return self._open(section, start, "message/rfc822" if digest else "text/plain")
+            self._flaws[rule] = known._replace(times=known.times + 1)
 
-    def _open(self, section: HeaderSection, start: int, default_type: str) -> int:
-        """Open the part whose header section this is, and the messages that begin within it."""
+    def inline(self, part: Part, text: Part) -> _Body | None:
+        """Take in a file that stands in a text; None where there are too many parts."""
+        if self.count >= MAX_PARTS:
+            self._cut = True
+            return None
+        text.children.append(part)
+        part.number = self.count
+        self.count += 1
+        self._leaves += 1
+        return self._body_of(part, True)
+
+    def _read(self, final: bool) -> None:
         while True:
-            part, boundary = _read_part(section, start, default_type)
-            if self.open_parts:
-                self.open_parts[-1].children.append(part)
-            self.open_parts.append(part)
-            self.count += 1
-            self.cut |= section.cut
-            depth = len(self.open_parts)
-            embeds = part.content_type in _EMBEDDED and part.encoding not in _ENCODED
-            if not embeds and not boundary:
-                return part.body
-            if depth >= MAX_DEPTH:
-                self.cut = True
-                return part.body
-            if boundary:
-                # Where a boundary is used twice, the outer part's meaning holds (RFC 2046 §5.1.2).
-                self.depth_of.setdefault(boundary, depth - 1)
-                return part.body
-            start, default_type = part.body, "text/plain"
-            section = read_headers(self.content, start)
+            if self._header is not None:
+                self._at = self._header.read(self._buffer, self._at, final)
+                # The last line end of a header may belong to a delimiter behind it.
+                self._give(self._base + self._at - 2)
+                if not self._header.done:
+                    return
+                self._begin(self._header)
+            elif not self._read_body(final):
+                return
+
+    # -- bodies ------------------------------------------------------------------------------
+
+    def _read_body(self, final: bool) -> bool:
+        """Read up to the next delimiter; False where there is none yet."""
+        buffer, size = self._buffer, len(self._buffer)
+        if not self._depths:
+            self._at = size
+            self._give(self._base + size)
+            return False
+        while True:
+            seek = self._at
+            dashes = buffer.find(b"--", seek)
+            line = self._delimiter.search(buffer, max(seek, dashes - 1)) if dashes >= 0 else None
+            if line is None:
+                self._at = size if final else max(seek, size - 3)
+                break
+            if not final and line.end() + 1 >= size:
+                self._at = line.start()
+                break
+            self._at = line.end()
+            if self._delimit(line):
+                return True
+        self._give(self._base + (size if final else self._at - 1))
+        return False
+
+    def _delimit(self, line: re.Match[bytes]) -> bool:
+        """Whether a line that looks like a delimiter is one, and begins or ends a part."""
+        text = line[1].rstrip(b" \t")
+        depth = self._depths.get(text)
+        if depth is not None:
+            if self.count >= MAX_PARTS:
+                self._cut = True
+                self._depths.clear()
+                return True
+            self._close(depth + 1, self._base + line.start())
+            self._begin_header(line.end())
+            return True
+        if text.endswith(b"--") and (depth := self._depths.get(text[:-2])) is not None:
+            self._close(depth + 1, self._base + line.start())
+            del self._depths[text[:-2]]
+            self._look_for_any()
+            return True
+        self._misses += 1
+        if self._misses == _MISSES:
+            known = b"|".join(re.escape(boundary) for boundary in self._depths)
+            self._delimiter = re.compile(
+                rb"%b(?=(?:%b)(?:--)?[ \t]*+(?:[\r\n]|\Z))%b" % (_LINE_START, known, _LINE_REST)
+            )
+        return False
+
+    def _look_for_any(self) -> None:
+        self._delimiter = _DASHES
+        self._misses = 0
+
+    def _give(self, upto: int) -> None:
+        """Pass the octets up to the offset `upto` to the bodies that are open."""
+        given = self._given
+        if upto <= given:
+            return
+        base = self._base
+        piece = b""
+        for part, body in zip(self._open, self._bodies, strict=True):
+            if body is None:
+                continue
+            if part.body <= given:
+                if not piece:
+                    piece = self._buffer[given - base : upto - base]
+                body.feed(piece)
+            elif part.body < upto:
+                body.feed(self._buffer[part.body - base : upto - base])
+        self._given = upto
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _begin_header(self, line_end: int) -> None:
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n", line_end):
+            self._at = line_end + 2
+        else:
+            self._at = min(line_end + 1, len(buffer))
+        digest = self._open[-1].content_type == "multipart/digest"
+        self._expect(self._base + self._at, "message/rfc822" if digest else "text/plain")
+
+    def _expect(self, start: int, default_type: str) -> None:
+        self._header = HeaderReader()
+        self._start = start
+        self._default = default_type
+
+    def _begin(self, header: HeaderReader) -> None:
+        """Open the part whose header section has been read."""
+        self._header = None
+        position = self._base + self._at
+        part, boundary = _read_part(header.headers, self._start, position, self._default)
+        part.number = self.count
+        self.count += 1
+        self._cut |= header.cut
+        if self._open:
+            parent = self._open[-1]
+            if not parent.children and self._bodies[-1] is not None:
+                self._has_parts(parent)
+            parent.children.append(part)
+        else:
+            self._root = part
+            self._headers = header.headers
+            if header.unended and header.headers:
+                self._note_unended()
+        self._open.append(part)
+        embeds = part.content_type in _EMBEDDED and part.encoding not in _ENCODED
+        divides = part.content_type.startswith("multipart/")
+        if divides and not boundary:
+            self.note("boundary-missing", part.start, part.body, part.content_type)
+        if (
+            part.charset is not None
+            and part.content_type.startswith("text/")
+            and not is_charset(part.charset)
+        ):
+            self.note("charset-unknown", part.start, part.body, part.charset)
+        depth = len(self._open)
+        if (embeds or boundary) and depth >= MAX_DEPTH:
+            self._cut = True
+            boundary, embeds = b"", False
+        if embeds and self._embedded >= MAX_EMBEDDED:
+            self._cut = True
+            embeds = False
+        attached = (
+            part.content_type in _EMBEDDED
+            or part.filename is not None
+            or part.disposition == "attachment"
+            or not part.content_type.startswith(("text/", "multipart/"))
+        )
+        self._bodies.append(self._body_of(part, attached))
+        if embeds:
+            self._embedded += 1
+            self._expect(part.body, "text/plain")
+            return
+        self._leaves += 1
+        if boundary and self._depths.setdefault(boundary, depth - 1) == depth - 1:
+            self._look_for_any()
+        # The line end before the first line of a body ends its header section.
+        self._at = max(self._at - 1, 0)
+
+    def _body_of(self, part: Part, attached: bool) -> _Body:
+        attachment = None
+        if attached:
+            attachment = Attachment(part.filename, part.content_type, 0, "", b"", part.number)
+            self._attachments.append(attachment)
+        out = self._out if part.number == self._wanted else None
+        body = _Body(part, attachment, out)
+        if part.content_type.startswith("text/") and part.encoding not in _ENCODED:
+            body.files = UuScanner(_Inline(self, part), part.body)
+        return body
+
+    def _has_parts(self, parent: Part) -> None:
+        """What looked like a leaf is none."""
+        if parent.content_type in _EMBEDDED:
+            return
+        self._leaves -= 1
+        if parent.number != self._wanted:
+            self._bodies[-1] = None
+        if self._attachments and self._attachments[-1].number == parent.number:
+            self._attachments.pop()
 
     def _close(self, depth: int, end: int) -> None:
         """Close the parts at `depth` and below; the delimiter's line end begins at `end`."""
-        if self.content.startswith(b"\n", end) and self.content.startswith(b"\r", end - 1):
+        at = end - self._base
+        if self._buffer.startswith(b"\n", at) and self._buffer.startswith(b"\r", at - 1):
             end -= 1
-        closed = self.open_parts[depth:]
-        if closed:
-            # A blank line that ends a header may be the delimiter's own line end.
-            end = max(end, closed[0].body)
-        for part in closed:
+        closed = self._open[depth:]
+        if not closed:
+            self._give(end)
+            return
+        # A blank line that ends a header may be the delimiter's own line end.
+        end = max(end, closed[0].body)
+        self._give(end)
+        for part, body in zip(closed, self._bodies[depth:], strict=True):
             part.start = min(part.start, end)
             part.body = min(part.body, end)
             part.end = end
-        del self.open_parts[depth:]
-        for boundary in [name for name, at in self.depth_of.items() if at >= depth]:
-            del self.depth_of[boundary]
+            if body is None:
+                part.size = end - part.body
+            else:
+                body.finish()
+                if body.broken:
+                    encoded = part.encoding == "base64"
+                    rule = "base64-broken" if encoded else "quoted-printable-broken"
+                    self.note(rule, part.body, end, part.filename or part.content_type)
+                if body.lies:
+                    self.note("charset-lies", part.body, end, part.charset or "")
+            if part.content_type in _EMBEDDED and part.children:
+                self._embedded -= 1
+        del self._open[depth:]
+        del self._bodies[depth:]
+        for boundary in [name for name, of in self._depths.items() if of >= depth]:
+            part = closed[self._depths.pop(boundary) - depth]
+            rule = "multipart-unclosed" if part.children else "boundary-unseen"
+            self.note(rule, part.start, part.body, decode_octets(boundary))
+            self._look_for_any()
+
+    def _note_unended(self) -> None:
+        """A line that is no field ends the header: the body begins, or a field is broken."""
+        buffer, at = self._buffer, self._at
+        line = _LINE.match(buffer, at)
+        assert line is not None
+        follows = field_follows(buffer, line.end())
+        rule = "header-line-malformed" if follows else "no-blank-line"
+        self.note(rule, self._base + at, self._base + line.end(), decode_octets(line[0][:60]))
 
 
-def _read_part(section: HeaderSection, start: int, default_type: str) -> tuple[Part, bytes]:
+def _read_part(
+    headers: list[Header], start: int, body: int, default_type: str
+) -> tuple[Part, bytes]:
     """The part with this header section, open-ended, and its boundary (empty: it has none)."""
-    headers = section.headers
     content_type = default_type
     parameters: dict[str, Parameter] = {}
     value = first_value(headers, b"content-type")
@@ -242,19 +547,20 @@ def _read_part(section: HeaderSection, start: int, default_type: str) -> tuple[P
     value = first_value(headers, b"content-disposition")
     if value is not None:
         disposition, details = parse_parameters(value)
+        disposition = disposition[:MAX_TEXT]
     filename = details.get("filename") or parameters.get("name")
     charset = parameters.get("charset")
     boundary = b""
     if content_type.startswith("multipart/") and "boundary" in parameters:
         boundary = parameters["boundary"].octets.rstrip()
     part = Part(
-        content_type,
-        charset.text if charset is not None else None,
-        (filename.text or None) if filename is not None else None,
+        content_type[:MAX_TEXT],
+        charset.text[:MAX_TEXT] if charset is not None else None,
+        (filename.text[:MAX_TEXT] or None) if filename is not None else None,
         disposition,
-        encoding,
+        encoding[:MAX_TEXT],
         start,
-        section.body,
-        section.body,
+        body,
+        body,
     )
-    return part, boundary
+    return part, boundary if len(boundary) <= MAX_BOUNDARY else b""

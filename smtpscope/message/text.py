@@ -1,20 +1,16 @@
 """A field's octets as text: unfolded, encoded words resolved, whatever their charset claims to be.
 
 In: octets from the wire. Out: str that holds no lone surrogate; nothing here raises, and all of it
-is linear in the octets. RFC 5322 §2.2.3 (folding), RFC 2047 (encoded words), RFC 2045 §6.8
-(base64), RFC 6532 (UTF-8).
+is linear in the octets. RFC 5322 §2.2.3 (folding), RFC 2047 (encoded words), RFC 6532 (UTF-8).
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
 from encodings.aliases import aliases
-from itertools import islice
 
-MAX_PADDINGS = 10_000
-"""Runs of base64 padding that are looked at in one body; those behind them count as junk."""
+from smtpscope.message.encodings import decode_base64
 
 
 def unfold(value: bytes) -> bytes:
@@ -57,13 +53,22 @@ _SUPERSETS = {
 }
 
 
+def is_charset(name: str) -> bool:
+    """Whether `name` is a charset that can be read."""
+    return _codec(name) is not None
+
+
+def _codec(charset: str) -> str | None:
+    return _CODECS.get(charset.strip(" \t'\"").lower().replace("-", "_"))
+
+
 def decode_octets(octets: bytes, charset: str | None = None) -> str:
     """Text of `octets`: by `charset` if that is known and fits, else as UTF-8, else as Western.
 
     Western is Windows-1252 or, where an octet has no meaning in that, Latin-1.
     """
     if charset:
-        codec = _CODECS.get(charset.strip(" \t'\"").lower().replace("-", "_"))
+        codec = _codec(charset)
         while codec is not None:
             try:
                 return _without_surrogates(octets.decode(codec))
@@ -86,10 +91,6 @@ def _without_surrogates(text: str) -> str:
 
 
 _WORD_START = re.compile(rb"=\?([^?\s]{1,100})\?([bBqQ])\?")
-_PADDING = re.compile(rb"=+")
-_NOT_BASE64 = bytes(
-    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
-)
 
 
 def decode_text(value: bytes) -> str:
@@ -131,37 +132,3 @@ def decode_text(value: bytes) -> str:
 def _decode_run(run: list[bytes], charset: bytes) -> str:
     # RFC 2231 §5 lets a language follow the charset: =?us-ascii*en?...
     return decode_octets(b"".join(run), charset.partition(b"*")[0].decode("latin-1"))
-
-
-def decode_base64(octets: bytes) -> bytes:
-    """`octets` decoded, whatever is no base64 skipped (RFC 2045 §6.8).
-
-    Digits behind padding are decoded too: what one reader takes for the end hides content from it
-    that others show. An incomplete last group gives the octets it has.
-    """
-    padding = octets.find(b"=")
-    if padding < 0 or not octets[padding:].strip(b"=\r\n\t "):
-        try:
-            return binascii.a2b_base64(octets)
-        except binascii.Error:
-            pass
-    runs = _padded_runs(octets.translate(None, _NOT_BASE64))
-    return b"".join(binascii.a2b_base64(digits + b"==") for digits in runs)
-
-
-def _padded_runs(octets: bytes) -> Iterator[bytes]:
-    start = stray = 0
-    for padding in islice(_PADDING.finditer(octets), MAX_PADDINGS):
-        first, end = padding.span()
-        last_group = (first - start - stray) % 4
-        if last_group >= 2 and last_group + end - first >= 4:
-            yield _whole_octets(octets[start:first])
-            start, stray = end, 0
-        else:
-            stray += end - first
-    yield _whole_octets(octets[start:])
-
-
-def _whole_octets(octets: bytes) -> bytes:
-    digits = octets.translate(None, b"=")
-    return digits[:-1] if len(digits) % 4 == 1 else digits

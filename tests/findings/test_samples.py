@@ -27,6 +27,8 @@ WITHOUT_SAMPLE: dict[str, str] = {
     "reassembly-bound": "test_what_waits_for_ever_is_dropped_at_the_bound",
     "overlap-disagrees": "test_a_retransmission_with_other_octets_disagrees",
     "midstream": "test_a_connection_without_its_beginning_is_told",
+    "many-hops": "test_more_hops_than_an_honest_way_has_are_told",
+    "message-bound": "test_a_message_beyond_the_bounds_is_told_once",
     "session-bound": "test_a_session_too_long_to_be_kept_says_how_much_is_left_out",
     "retransmissions": "test_segments_that_were_sent_again_are_counted_once_a_side",
     "clock-backwards": "test_a_clock_that_goes_back_is_told_once",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import hashlib
+import io
 from email.headerregistry import Address
 from email.message import EmailMessage, Message
 from email.utils import getaddresses
@@ -12,7 +13,7 @@ from email.utils import getaddresses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smtpscope.message import Part, read_message
+from smtpscope.message import Part, extract_part, read_message
 
 WORDS = st.text(
     alphabet=st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=12
@@ -54,7 +55,9 @@ def messages(draw: st.DrawFn) -> EmailMessage:
 def _ours(part: Part, content: bytes) -> list[tuple[str, str | None, bytes]]:
     if part.children:
         return [leaf for child in part.children for leaf in _ours(child, content)]
-    return [(part.content_type, part.filename, part.decode(content))]
+    out = io.BytesIO()
+    extract_part([content], part.number, out)
+    return [(part.content_type, part.filename, out.getvalue())]
 
 
 def _theirs(message: Message) -> list[tuple[str, str | None, bytes]]:

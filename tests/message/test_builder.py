@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 
 import pytest
 
 from smtpscope import message as message_module
-from smtpscope.message import MessageBuilder, read_message
+from smtpscope.message import MessageBuilder, extract_part, read_message
 
 MAIL = (
     b"Received: from b.test by c.test;\r\n\tThu, 10 Apr 2025 12:00:01 +0000\r\n"
@@ -95,28 +96,19 @@ def test_octets_lost_in_gaps_are_counted_and_not_in_the_size() -> None:
     assert not message.truncated
 
 
-def test_content_is_kept_only_on_demand() -> None:
-    assert read_message(MAIL).content is None
-    assert read_message(MAIL, keep_content=True).content == MAIL
+def test_a_message_larger_than_what_is_held_reads_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = read_message(MAIL)
+    monkeypatch.setattr(message_module, "SLICE", 50)
+    assert read_message(MAIL) == expected
+    builder = MessageBuilder()
+    for start in range(0, len(MAIL), 20):
+        builder.feed(MAIL[start : start + 20])
+    assert builder.finish() == expected
 
 
-def test_beyond_the_bound_octets_are_counted_but_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(message_module, "KEEP", 20)
-    data = b"Subject: x\r\n\r\n" + b"y" * 50
-    builder = MessageBuilder(keep_content=True)
-    for start in range(0, len(data), 8):
-        builder.feed(data[start : start + 8])
-    message = builder.finish()
-    assert message.content == data[:20]
-    assert message.size == len(data)
-    assert message.sha256 == hashlib.sha256(data).hexdigest()
-    assert message.subject == "x"
-    assert message.truncated
-    assert not message.complete
-
-
-def test_a_message_of_exactly_the_bound_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(message_module, "KEEP", len(MAIL))
-    message = read_message(MAIL, keep_content=True)
-    assert message.content == MAIL
-    assert not message.truncated
+def test_a_part_is_extracted_from_pieces() -> None:
+    out = io.BytesIO()
+    extract_part([MAIL[start : start + 9] for start in range(0, len(MAIL), 9)], 0, out)
+    assert out.getvalue() == b"Hello\r\n"

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import base64
 from encodings.aliases import aliases
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpscope.message.text import MAX_PADDINGS, decode_base64, decode_octets, decode_text, unfold
+from smtpscope.message.text import decode_octets, decode_text, unfold
 
 
 @pytest.mark.parametrize(
@@ -70,44 +69,3 @@ def test_a_vendors_superset_is_read_under_the_standards_name() -> None:
 
 def test_a_tab_that_folds_is_a_space() -> None:
     assert unfold(b" a\r\n\tb\r\n c\n\td\r\te") == b"a b c d e"
-
-
-@pytest.mark.parametrize(
-    ("encoded", "decoded"),
-    [
-        (b"", b""),
-        (b"NDI=", b"42"),
-        (b"ND\r\nI=\r\n", b"42"),
-        (b"NDI", b"42"),
-        (b"NA", b"4"),
-        (b"N", b""),
-        (b"NDIxN", b"421"),
-        (b"N!D I\xff=", b"42"),
-        (b"N=D=I=", b"42"),
-        (b"====", b""),
-        (b"NA=\r\n=Mg\r\n==", b"42"),
-        (b"NA==Mg==", b"42"),
-        (b"NDI=NDI=NDIx", b"4242421"),
-        (b"NDIx====NDIx", b"421421"),
-    ],
-)
-def test_base64_is_decoded_whatever_its_shape(encoded: bytes, decoded: bytes) -> None:
-    assert decode_base64(encoded) == decoded
-
-
-def test_the_runs_of_base64_padding_are_bounded() -> None:
-    encoded = b"NA==" * MAX_PADDINGS
-    assert decode_base64(encoded + b"NA==") == b"4" * MAX_PADDINGS + b"4"
-    assert decode_base64(encoded + b"NA==NA==") == b"4" * MAX_PADDINGS + base64.b64decode("NANA")
-
-
-@given(st.binary(max_size=300), st.integers(1, 80))
-def test_well_formed_base64_comes_back(octets: bytes, width: int) -> None:
-    text = base64.b64encode(octets)
-    lines = [text[start : start + width] for start in range(0, len(text), width)]
-    assert decode_base64(b"\r\n".join(lines)) == octets
-
-
-@given(st.text(alphabet="AQ=\n!", max_size=60))
-def test_no_base64_raises(text: str) -> None:
-    decode_base64(text.encode())

@@ -1,0 +1,85 @@
+"""Rules about the form of messages: what samples can't show, where they point, what they leave."""
+
+from __future__ import annotations
+
+import pytest
+from support.samples import review
+
+from smtpscope.findings.message import MAX_HOPS
+from smtpscope.session import Finding
+
+FIELDS = (
+    "From: ann@example.net",
+    "Date: Tue, 14 Nov 2023 22:13:00 +0000",
+    "Message-ID: <1@example.net>",
+)
+START = ("S: 220 mx.example.org ESMTP", "C: EHLO a.example.net", "S: 250 mx.example.org")
+ENVELOPE = (
+    *("C: MAIL FROM:<ann@example.net>", "S: 250 ok"),
+    *("C: RCPT TO:<bob@example.org>", "S: 250 ok"),
+)
+END = ("C: .", "S: 250 ok", "C: QUIT", "S: 221 bye")
+
+
+def findings(*lines: str, end: tuple[str, ...] = END) -> dict[str, Finding]:
+    """The findings about a message of these lines, by rule."""
+    said = tuple(f"C: {line}" for line in lines)
+    dialogue = (*START, *ENVELOPE, "C: DATA", "S: 354 go ahead", *said, *end)
+    (session,) = review(dialogue)
+    return {found.rule: found for found in session.findings if found.group == "message"}
+
+
+def test_a_message_as_it_should_be_draws_nothing() -> None:
+    assert findings(*FIELDS, "Subject: x", "", "text") == {}
+
+
+def test_more_hops_than_an_honest_way_has_are_told() -> None:
+    hops = [
+        f"Received: from h{number} by h{number - 1}; Tue, 14 Nov 2023 22:12:59 +0000"
+        for number in range(MAX_HOPS + 1, 0, -1)
+    ]
+    assert findings(*hops, *FIELDS, "", "x")["many-hops"].summary.endswith("26 Received fields")
+    assert findings(*hops[1:], *FIELDS, "", "x") == {}
+
+
+def test_a_message_beyond_the_bounds_is_told_once() -> None:
+    nested = ("MIME-Version: 1.0", *("Content-Type: message/rfc822", "") * 20)
+    assert list(findings(*FIELDS, *nested, "x")) == ["message-bound"]
+    assert findings(*FIELDS, *nested[:9], "From: a@b.test", "", "x") == {}
+
+
+@pytest.mark.parametrize("cut", [("C<40", *END), ("C fin",), ("C rst",)])
+def test_nothing_is_said_of_a_message_that_was_not_captured_whole(cut: tuple[str, ...]) -> None:
+    lines = ("Content-Type: multipart/mixed; boundary=b", "", "--b", "", "x")
+    assert findings(*lines, end=cut) == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "rule", "field"),
+    [
+        ((*FIELDS, "Subject: a", "Subject: b", "", "x"), "header-twice", "Subject: b"),
+        (("From: a@b.test", "Date: now", FIELDS[2], "", "x"), "date-malformed", "Date: now"),
+        ((*FIELDS, "Subject: x", "no field", "A: b", "", "x"), "header-line-malformed", "no field"),
+    ],
+)
+def test_a_finding_points_at_the_field(lines: tuple[str, ...], rule: str, field: str) -> None:
+    octets = "\r\n".join(lines)
+    before = sum(len(line) - 3 + 2 for line in (*START, *ENVELOPE, "C: DATA") if line[0] == "C")
+    span = findings(*lines)[rule].span
+    at = before + octets.index(field)
+    assert (span.start, span.end) == (at, at + len(field))
+
+
+def test_a_fault_of_many_parts_is_told_once_with_its_count() -> None:
+    part = ("--b", "Content-Type: text/plain; charset=us-ascii", "", "\\xe9")
+    lines = ("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", *part * 3)
+    found = findings(*FIELDS, *lines, "--b--")
+    assert list(found) == ["charset-lies"]
+    assert found["charset-lies"].summary.endswith(": 3 times, first us-ascii")
+
+
+def test_a_chunked_message_is_looked_at_too() -> None:
+    lines = (*START, *ENVELOPE, "C: BDAT 6 LAST", "C: A: b\\r\\n<none>", "S: 250 ok")
+    (session,) = review(lines)
+    found = {each.rule: each.span for each in session.findings if each.group == "message"}
+    assert set(found) == {"from-missing", "date-missing", "message-id-missing"}
