@@ -240,6 +240,19 @@ def _message(message: Message, via: str | None) -> Object:
         "in_reply_to": _optional(message.in_reply_to),
         "user_agent": _optional(message.user_agent),
         "received": [text(each) for each in message.received],
+        "hops": [
+            {
+                "from": _optional(hop.from_),
+                "by": _optional(hop.by),
+                "with": _optional(hop.with_),
+                "date": iso_time(hop.date) if hop.date is not None else None,
+                "delay": hop.delay,
+            }
+            for hop in message.hops
+        ],
+        "authentication": [
+            {"name": text(name), "value": text(value)} for name, value in message.authentication
+        ],
         "sha256": message.sha256,
         "attachments": [
             {
