@@ -14,6 +14,8 @@ _BEGIN = re.compile(
     rb"(?<=[\r\n])begin [0-7]{3,4} ([^\r\n]{1,255}+)\r?\n"
     rb"(?=(?:M[ -`]{58,62}|[!-L][ -`]{3,62})\r?\n)"
 )
+# The letters of begin and end are none of the data's.
+_LINES = re.compile(rb"(?:[ -`]{1,98}\r?\n)*+")
 _WINDOW = 400
 """Octets in which a begin line and the first line of data have room."""
 _MAX_LINE = 100
@@ -76,26 +78,18 @@ class UuScanner:
             self._files.end(self._base + len(self._buffer), True)
 
     def _read_lines(self, buffer: bytes, position: int) -> int:
-        """Read whole lines of data; the file goes on where they are all there is."""
-        if buffer.startswith(b"end", position):
-            self._end(position, False)
-            return position
-        end = buffer.find(b"\nend", position) + 1
-        if not end:
-            end = buffer.rfind(b"\n", position) + 1
-            if end <= position:
-                if len(buffer) - position > _MAX_LINE:
-                    self._end(position, True)
-                return position
-            decoded, used = _decode(buffer[position:end])
-            self._files.data(decoded)
-            if position + used < end:
-                self._end(position + used, True)
-            return position + used
-        decoded, used = _decode(buffer[position:end])
+        """Read whole lines of data; the file goes on where the next line is not whole."""
+        lines = _LINES.match(buffer, position)
+        assert lines is not None
+        decoded, used = _decode(lines[0])
         self._files.data(decoded)
         position += used
-        self._end(position, position < end)
+        if position < lines.end():
+            self._end(position, True)
+        elif b"\n" in buffer[position : position + _MAX_LINE]:
+            self._end(position, not buffer.startswith(b"end", position))
+        elif len(buffer) - position > _MAX_LINE:
+            self._end(position, True)
         return position
 
     def _end(self, position: int, broken: bool) -> None:
@@ -107,16 +101,13 @@ def _decode(lines: bytes) -> tuple[bytes, int]:
     """What whole lines hold, and how many octets of them are such lines."""
     split = lines.replace(b"\r\n", b"\n").split(b"\n")[:-1]
     try:
-        if all(split):
-            return b"".join(map(binascii.a2b_uu, split)), len(lines)
+        return b"".join(map(binascii.a2b_uu, split)), len(lines)
     except binascii.Error:
         pass
     decoded: list[bytes] = []
     used = 0
     for line in split:
         try:
-            if not line:
-                break
             decoded.append(binascii.a2b_uu(line))
         except binascii.Error:
             break
