@@ -175,18 +175,20 @@ def read_sessions(
     source: str | Path | BinaryIO,
     *,
     ports: frozenset[int] = SMTP_PORTS,
+    policy: Policy = NO_POLICY,
     on_progress: Callable[[CaptureReader, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Session]:
     """The sessions of a capture file, in the order of their first packets.
 
     `source` is a path or a binary stream; `ports` are those whose connections are all taken for
-    SMTP. `on_progress` is called after each batch with the reader and the number of sessions
-    found, `on_note` at the end with each thing that the capture itself leaves to be told: damage,
-    drops, bounds. Raises `NoCaptureError` where the input is no capture.
+    SMTP; `policy` is what the user says of the servers. `on_progress` is called after each batch
+    with the reader and the number of sessions found, `on_note` at the end with each thing that the
+    capture itself leaves to be told: damage, drops, bounds. Raises `NoCaptureError` where the input
+    is no capture.
     """
     with open_capture(source) as reader:
-        decoding = CaptureDecoder(Path(reader.name).name, ports)
+        decoding = CaptureDecoder(Path(reader.name).name, ports, policy)
         for batch in reader:
             yield from decoding.feed(batch)
             if on_progress is not None:
