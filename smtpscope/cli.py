@@ -60,6 +60,13 @@ def _review_options(command: Any) -> Any:
             "--reveal-secrets", is_flag=True, help="Show passwords and tokens of AUTH exchanges."
         ),
         click.option(
+            "--local-domain",
+            metavar="DOMAIN",
+            multiple=True,
+            help="The servers are this domain's, or those of domains below it: what they take for"
+            " others without a login is relayed. Repeatable.",
+        ),
+        click.option(
             "--fail-on",
             type=click.Choice(["chat", "note", "warning", "error"]),
             help="Leave with exit status 3 if there is a finding of this severity or above.",
@@ -176,14 +183,18 @@ def _review(
     *,
     format: str,
     reveal_secrets: bool,
+    local_domain: tuple[str, ...],
     fail_on: str | None,
     no_tui: bool,
 ) -> None:
     from smtpscope.decode import SMTP_PORTS, read_sessions
     from smtpscope.export import jsonl, text
+    from smtpscope.findings.relay import local_names
+    from smtpscope.findings.walk import Policy
     from smtpscope.progress import Progress
     from smtpscope.session import Severity
 
+    policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
     # Decoding makes objects by the million and hardly a cycle among them.
     gc.set_threshold(10_000, 20, 20)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -197,6 +208,7 @@ def _review(
             sessions: Iterable[Session] = read_sessions(
                 file,
                 ports=SMTP_PORTS.union(ports),
+                policy=policy,
                 on_progress=progress.update,
                 on_note=notes.append,
             )

@@ -275,6 +275,39 @@ def test_schema_prints_a_valid_json_schema(capsys: Captured) -> None:
     jsonschema.validators.validator_for(schema).check_schema(schema)
 
 
+@pytest.mark.parametrize(
+    ("command", "domains", "relays"),
+    [
+        ("read", [], False),
+        ("read", ["example.com"], True),
+        ("read", ["Example.COM."], True),
+        ("read", ["example.com", "example.net"], False),
+        ("read", ["example.com", "example.org"], False),
+        ("read", ["net"], False),
+        ("demo", ["example.com"], True),
+    ],
+)
+def test_what_is_relayed_is_told_to_who_says_which_domains_are_local(
+    capsys: Captured, command: str, domains: list[str], relays: bool
+) -> None:
+    files = [str(CAPTURE)] if command == "read" else []
+    options = [f"--local-domain={domain}" for domain in domains]
+    assert run([command, "--fail-on", "error", *options, *files]) == (3 if relays else 0)
+    assert ("open-relay" in capsys.readouterr().out) is relays
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        *("", ".", "@example.org", "ann@example.org", "*.example.org", "a..b", "-a.org", "a b.org"),
+        *("[192.0.2.1]", "x" * 64 + ".org", ".".join(["x" * 60] * 5), "a\x1b[31m", "\udcff.org"),
+    ],
+)
+def test_what_is_no_domain_can_be_no_local_one(capsys: Captured, domain: str) -> None:
+    assert run(["read", "--local-domain", domain, str(CAPTURE)]) == 2
+    assert "is no domain" in one_line(capsys)
+
+
 # -- the process ---------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 
+from smtpscope.errors import UsageError
 from smtpscope.findings.content import owned
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import State, Step
@@ -54,20 +55,57 @@ _INSIDE = tuple(
 _WITHIN = re.compile(rb"[%@!][^%@!]+\.[A-Za-z]{2,}|\.[A-Za-z]{2,}!")
 
 
+_LABELS = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+_MAX_NAME = 253
+
+
+def local_names(domain: str) -> frozenset[str]:
+    """The spellings by which a local domain may come over the wire: in ASCII, and as IDN.
+
+    Raises `UsageError` where `domain` is none.
+    """
+    name = domain.strip().rstrip(".").lower()
+    try:
+        ascii_name = name.encode("idna").decode("ascii")
+        unicode_name = ascii_name.encode("ascii").decode("idna")
+    except UnicodeError:
+        ascii_name = unicode_name = ""
+    if not _LABELS.fullmatch(ascii_name) or len(ascii_name) > _MAX_NAME:
+        raise UsageError(f"“{domain[:100]}” is no domain. Give its name alone, as in example.org.")
+    return frozenset({ascii_name, unicode_name})
+
+
 def _relay(session: Session, state: State) -> Iterator[Defect]:
     if session.lmtp or any(auth.code == 235 for auth in session.auths):
         return
     local = state.policy.local_domains
     if local:
-        yield from _against(session, local)
+        if not _is_outgoing(session, local):
+            yield from _against(session, local)
     else:
         yield from _by_looks(session)
+
+
+def _is_outgoing(session: Session, local: frozenset[str]) -> bool:
+    """The client is one of the user's own servers: what it passes on, another server takes."""
+    banner, client = session.banner, session.helo
+    if banner is None:
+        # Without the beginning there may have been a login.
+        return True
+    server = banner.lines[0].split()[:1]
+    return (
+        client is not None
+        and _is_local(client, local)
+        and not (server and _is_local(server[0], local))
+    )
 
 
 def _against(session: Session, local: frozenset[str]) -> Iterator[Defect]:
     for transaction in session.transactions:
         sender = transaction.reverse_path
         if sender is None or not sender.domain or _is_local(sender.domain, local):
+            continue
+        if transaction.reply is not None and not transaction.reply.accepted:
             continue
         for recipient in transaction.recipients:
             path, reply = recipient.path, recipient.reply
@@ -81,7 +119,7 @@ def _against(session: Session, local: frozenset[str]) -> Iterator[Defect]:
 
 def _is_local(domain: bytes, local: frozenset[str]) -> bool:
     """Whether it, or a domain above it, is a local one; the server itself is ([192.0.2.1])."""
-    name = domain.decode("latin-1").lower().rstrip(".")
+    name = domain.decode("utf-8", "replace").lower().rstrip(".")
     while name not in local and "." in name:
         name = name.partition(".")[2]
     return name in local or domain.startswith(b"[")

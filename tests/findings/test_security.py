@@ -18,6 +18,7 @@ from support.samples import START, review
 from smtpscope.capture.tls import Alert, TlsInfo, TlsObserver
 from smtpscope.decode import SessionDecoder, read_sessions
 from smtpscope.findings import judge, probing
+from smtpscope.findings.relay import local_names
 from smtpscope.findings.tls import read_certificate
 from smtpscope.findings.walk import Policy
 from smtpscope.session import Finding, Session, Severity
@@ -229,6 +230,29 @@ def test_a_stranger_s_mail_to_a_stranger_is_an_open_relay() -> None:
 @pytest.mark.parametrize("local", ["example.com", "example.net", "com"])
 def test_mail_from_or_to_a_local_domain_is_none(local: str) -> None:
     assert "open-relay" not in under(Policy(frozenset({"example.org", local})))
+
+
+def test_the_own_servers_may_pass_mail_on_to_others() -> None:
+    sent = (b"220 mx.example.com ESMTP\r\n", b"EHLO out.example.org\r\n", b"250 mx\r\n")
+    assert "open-relay" not in under(Policy(frozenset({"example.org"})), (*sent, *RELAYED[1:]))
+    taken = (b"220 mx.example.org ESMTP\r\n", *sent[1:])
+    assert "open-relay" in under(Policy(frozenset({"example.org"})), (*taken, *RELAYED[1:]))
+
+
+def test_a_message_that_was_refused_in_the_end_was_not_relayed() -> None:
+    message = (b"DATA\r\n", b"354 Go\r\n", b"\r\nHi\r\n.\r\n")
+    policy = Policy(frozenset({"example.org"}))
+    assert "open-relay" not in under(policy, (*RELAYED, *message, b"554 5.7.1 No\r\n"))
+    assert "open-relay" in under(policy, (*RELAYED, *message, b"250 2.0.0 Ok\r\n"))
+
+
+@pytest.mark.parametrize("name", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"])
+def test_a_local_domain_is_known_in_each_of_its_spellings(name: str) -> None:
+    policy = Policy(local_names(name))
+    for domain in ("bücher.example", "www.XN--bcher-KVA.example"):
+        turns = (*RELAYED[:3], f"RCPT TO:<bob@{domain}>\r\n".encode(), RELAYED[4])
+        assert "open-relay" not in under(policy, turns)
+    assert "open-relay" in under(policy)
 
 
 def test_nobody_said_which_domains_are_local() -> None:
