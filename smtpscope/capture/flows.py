@@ -30,8 +30,11 @@ from smtpscope.stream import Endpoint, StreamEvent
 if TYPE_CHECKING:
     from smtpscope.capture.packets import SegmentBatch
 
-#: How many flows on other ports may be undecided at once; the oldest are dismissed.
+#: How many flows on other ports may be undecided after a review; the oldest are dismissed.
 CANDIDATES = 16384
+#: After so many packets of the capture there is a review of what ended and what is undecided. It
+#: goes by packet numbers, so that what is forgotten does not depend on the batches.
+PERIOD = 1 << 16
 #: How long an ended connection is remembered, so that a late retransmission opens no new one: the
 #: maximum segment lifetime (RFC 9293 §3.4.2), in ns.
 LINGER = 120_000_000_000
@@ -40,6 +43,7 @@ LINGER = 120_000_000_000
 class _Ended(NamedTuple):
     """What is remembered of an ended connection: when, and the SYNs' numbers by `forward`."""
 
+    packet: int
     time: int
     initial_numbers: tuple[int, int]
 
@@ -51,9 +55,8 @@ class StreamAssembler:
     from its SYN if its first payloads say so, and otherwise from the first payload on that begins
     with a greeting that names SMTP, with EHLO, HELO, LHLO, MAIL FROM: or RCPT TO:. With more than
     `max_connections` open, the one idle longest is closed with "end"; `evicted` counts these.
-    Results don't depend on how the capture is cut into batches, unless more than CANDIDATES flows
-    on other ports are undecided or more than `max_connections` have ended within LINGER: the
-    oldest of both are forgotten between batches.
+    Every PERIOD packets all but the newest CANDIDATES undecided flows and `max_connections` ended
+    connections are forgotten. Results don't depend on how the capture is cut into batches.
     """
 
     def __init__(self, ports: frozenset[int], *, max_connections: int = 100_000) -> None:
@@ -64,7 +67,6 @@ class StreamAssembler:
         self._max_connections = max_connections
         self._connections: dict[bytes, Connection] = {}
         self._ended: dict[bytes, _Ended] = {}
-        self._ended_order: deque[tuple[bytes, _Ended]] = deque()
         self._idle: deque[tuple[int, bytes, Connection]] = deque()
         self._candidates: dict[bytes, Candidate] = {}
         self._elsewhere: dict[bytes, int] = {}
@@ -72,13 +74,19 @@ class StreamAssembler:
         self._touched: dict[Connection, None] = {}
         self._fresh: list[tuple[int, Connection]] = []
         self._count = 0
+        self._period = 0
 
     def feed(self, batch: SegmentBatch) -> list[tuple[Connection, list[StreamEvent]]]:
         """Take the next batch; returns what it brought, by connection number."""
-        rows = len(batch.key)
-        if rows:
-            self._absorb(batch, 0, rows)
-            self._forget(int(batch.time[-1]))
+        begin = 0
+        while begin < len(batch.packet):
+            period = int(batch.packet[begin]) // PERIOD
+            if period != self._period:
+                self._period = period
+                self._forget(int(batch.time[begin]))
+            end = int(np.searchsorted(batch.packet, (period + 1) * PERIOD))
+            self._absorb(batch, begin, end)
+            begin = end
         return self._take()
 
     def finish(self) -> list[tuple[Connection, list[StreamEvent]]]:
@@ -90,7 +98,6 @@ class StreamAssembler:
         self._elsewhere.clear()
         self._candidates.clear()
         self._ended.clear()
-        self._ended_order.clear()
         self._idle.clear()
         self._watched = None
         return self._take()
@@ -230,8 +237,9 @@ class StreamAssembler:
         self._touched[connection] = None
         if connection.ended:
             del self._connections[name]
-            self._ended[name] = ended = _Ended(connection.last_time, connection.initial_numbers)
-            self._ended_order.append((name, ended))
+            self._ended[name] = _Ended(
+                connection.last_packet, connection.last_time, connection.initial_numbers
+            )
         elif at < len(rows):
             connection.finish()
             self._close(name)
@@ -241,10 +249,10 @@ class StreamAssembler:
         """Skip what belongs to an ended connection; forget it where something new begins."""
         ended = self._ended[name]
         for index in range(at, len(rows)):
-            _, time, forward, seq, _, flags, _, length, _ = rows[index]
+            _, time, forward, seq, _, flags, _, length, missing = rows[index]
             late = time - ended.time > LINGER
             other = seq != ended.initial_numbers[forward]
-            if (flags & SYN and (late or other)) or (length and late):
+            if (flags & SYN and (late or other)) or ((length or missing) and late):
                 del self._ended[name]
                 self._unwatch(name)
                 return index
@@ -322,14 +330,20 @@ class StreamAssembler:
         self.evicted += 1
 
     def _forget(self, now: int) -> None:
-        order = self._ended_order
-        while order and (len(order) > self._max_connections or now - order[0][1].time > LINGER):
-            name, ended = order.popleft()
-            if self._ended.get(name) is ended:
-                del self._ended[name]
+        ended, candidates = self._ended, self._candidates
+        late = [name for name, one in ended.items() if now - one.time > LINGER]
+        for name in late:
+            del ended[name]
+            self._unwatch(name)
+        excess = len(ended) - self._max_connections
+        if excess > 0:
+            for name in sorted(ended, key=lambda name: ended[name].packet)[:excess]:
+                del ended[name]
                 self._unwatch(name)
-        while len(self._candidates) > CANDIDATES:
-            del self._candidates[next(iter(self._candidates))]
+        excess = len(candidates) - CANDIDATES
+        if excess > 0:
+            for name in sorted(candidates, key=lambda name: candidates[name].rows[0][0])[:excess]:
+                del candidates[name]
             self._watched = None
 
 
