@@ -111,7 +111,10 @@ def demo(**options: Any) -> None:
 @click.argument("words", metavar="WORD…", nargs=-1)
 @click.option("--rules", is_flag=True, help="List the rules of all findings, one a line.")
 @click.option(
-    "--format", type=click.Choice(["text", "jsonl"]), default="text", help="How to list the rules."
+    "--format",
+    type=click.Choice(["text", "jsonl", "markdown"]),
+    default="text",
+    help="How to list the rules.",
 )
 def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
     """Look up a command, code, keyword, parameter, mechanism, limit, or the rule of a finding.
@@ -125,9 +128,10 @@ def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
     smtpscope explain --rules        all rules
     """
     if rules:
-        from smtpscope.findings.explain import json_lines, listing
+        from smtpscope.findings.explain import json_lines, listing, markdown
 
-        for line in json_lines() if format == "jsonl" else listing():
+        lines = {"text": listing, "jsonl": json_lines, "markdown": markdown}[format]
+        for line in lines():
             click.echo(line)
     elif words:
         _explain(words)

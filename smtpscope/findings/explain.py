@@ -12,7 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from smtpscope.findings import RULES
+from smtpscope.findings import GROUPS, RULES
+from smtpscope.findings.rule import Rule
 from smtpscope.reference import Entry
 
 
@@ -66,6 +67,19 @@ def listing() -> Iterator[str]:
     width = max(len(rule) for rule in RULES)
     for rule, (group, known) in sorted(RULES.items(), key=lambda item: (item[1][0], item[0])):
         yield f"{rule:<{width}}  {known.severity:<7}  {group:<8}  {known.summary} ({known.spec})"
+
+
+def markdown() -> Iterator[str]:
+    """Every rule as README lists it: a table a group, folded away."""
+    groups: dict[str, list[tuple[str, Rule]]] = {group: [] for group in GROUPS}
+    for rule, (group, known) in sorted(RULES.items()):
+        groups[group].append((rule, known))
+    for group, rules in groups.items():
+        yield f"<details><summary>{group}: {len(rules)} rules</summary>"
+        yield from ("", "| rule | severity | meaning |", "|---|---|---|")
+        for rule, known in rules:
+            yield f"| `{rule}` | {known.severity} | {known.summary} ({known.spec}) |"
+        yield from ("", "</details>", "")
 
 
 def json_lines() -> Iterator[str]:

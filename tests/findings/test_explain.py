@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from support.packets import pcap
 from smtpscope.cli import run
 from smtpscope.findings import RULES
 
+README = Path(__file__).parents[2] / "README.md"
 CLEAN = [("S", b"220 mx.example.org ESMTP\r\n"), ("C", b"QUIT\r\n"), ("S", b"221 bye\r\n")]
 FLAWED = [
     ("S", b"220 mx.example.org ESMTP\r\n"),
@@ -42,6 +45,25 @@ def test_all_rules_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> Non
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {each["rule"] for each in found} == set(RULES)
     assert set(found[0]) == {"rule", "group", "severity", "summary", "spec", "advice"}
+
+
+def test_the_readme_lists_the_rules_that_the_code_has(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = README.read_text(encoding="utf-8").partition("<!-- rules -->\n")[2]
+    assert run(["explain", "--rules", "--format", "markdown"]) == 0
+    assert listed.partition("<!-- end of rules -->\n")[0] == capsys.readouterr().out
+
+
+def test_the_readme_s_recipe_writes_the_list_anew(tmp_path: Path) -> None:
+    if subprocess.run(["sed", "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("the recipe needs GNU sed")
+    lines = README.read_text(encoding="utf-8").splitlines(keepends=True)
+    (recipe,) = [line for line in lines if line.startswith("    smtpscope explain --rules --f")]
+    stale = tmp_path / README.name
+    stale.write_text("".join(line for line in lines if not line.startswith("| `client-")))
+    program = f"{sys.executable} -m smtpscope"
+    command = recipe.strip().replace("smtpscope", program, 1).replace("README.md", str(stale))
+    subprocess.run(["/bin/sh", "-c", command], cwd=README.parent, check=True)
+    assert stale.read_text(encoding="utf-8") == "".join(lines)
 
 
 def test_a_rule_that_is_nearly_named_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
