@@ -479,6 +479,35 @@ def test_ended_connections_are_forgotten_when_there_are_too_many() -> None:
         assert bool(assembler.feed(batch_of(late, PERIOD))) is forgotten
 
 
+@pytest.mark.parametrize("size", [1, 1 << 30])
+def test_what_ended_first_is_forgotten_first(size: int) -> None:
+    early, late, *others = (
+        talk(GREETING, client=("192.0.2.1", 41000 + number), server=("192.0.2.2", 25))
+        for number in range(7)
+    )
+    packets = [late[0], *early, *late[1:]]
+    for flow, forgotten in ((early, True), (late, False)):
+        assembler = StreamAssembler(PORTS, max_connections=6)
+        for begin in range(0, len(packets), size):
+            assembler.feed(batch_of(packets[begin : begin + size], begin + 1))
+        for number, other in enumerate(others, 1):
+            assembler.feed(batch_of(other, number * 100))
+        assert bool(assembler.feed(batch_of(flow[3:4], PERIOD))) is forgotten
+
+
+@pytest.mark.parametrize("size", [1, 1 << 30])
+def test_what_began_first_is_dismissed_first(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpscope.capture.flows.CANDIDATES", 1)
+    early, late = (talk(GREETING, client=("192.0.2.1", port)) for port in (41000, 41001))
+    packets = [late[2], *early[:3], *late[:3]]
+    for flow, midstream in ((early, True), (late, False)):
+        assembler = StreamAssembler(PORTS)
+        for begin in range(0, len(packets), size):
+            assembler.feed(batch_of(packets[begin : begin + size], begin + 1))
+        [(connection, _)] = assembler.feed(batch_of(flow[3:4], PERIOD))
+        assert connection.midstream is midstream
+
+
 def test_the_connection_idle_longest_is_closed_when_too_many_are_open() -> None:
     ports = [41000, 41001, 41002]
     flows = [
