@@ -23,7 +23,7 @@ from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Transaction
 from smtpscope.smtp.values import Exchange, Reply
-from smtpscope.stream import Defect
+from smtpscope.stream import Defect, Direction
 
 QUOTED = 120
 """Octets of a reply, and of an address, that a finding quotes."""
@@ -261,6 +261,13 @@ RULES: dict[str, Rule] = {
         "The user checks name and password and whether the account may use SMTP with this"
         " mechanism. Not to be repeated unchanged: many servers lock the account.",
     ),
+    "login-retried": Rule(
+        "chat",
+        "a login failed before another one succeeded",
+        "RFC 4954 §4",
+        "Nothing where a user mistyped. A client that does it each time should be set to the name,"
+        " password and mechanism that work: servers count failures and lock accounts.",
+    ),
     "login-deferred": Rule(
         "note",
         "the login can't be checked now",
@@ -309,6 +316,7 @@ RULES: dict[str, Rule] = {
 }
 
 _COMMANDS = ENVELOPE | MESSAGE | HELLO | LOGIN
+_FOR_THE_FORM = frozenset({"command-not-understood", "login-refused"})
 _NULL_SENDER = frozenset({"sender-refused", "sender-domain-unknown", "content-refused"})
 _POSTMASTER = frozenset({"recipient-refused", "user-unknown"})
 
@@ -329,9 +337,17 @@ def _refusal(step: Step) -> Iterable[Defect]:
     if len(step.exchange.replies) > 1 or _follows_from_others(step, verb, reply.code):
         return ()
     rule = cause_of(verb, reply)
-    if rule is None or (rule == "command-not-understood" and step.exchange.defects):
+    if rule == CLOSING and _hung_up(step):
+        return ()
+    if rule is None or (rule in _FOR_THE_FORM and step.exchange.defects):
         # What the client did wrong is told with the command.
         return ()
+    if rule == "login-refused":
+        auth, last = step.exchange.auth, step.session.auths[-1:]
+        if auth is not None and auth.cancelled:
+            return ()
+        if last and last[0].code == 235:
+            rule = "login-retried"
     return (_refused(rule, verb, reply, step.exchange),)
 
 
@@ -349,6 +365,13 @@ def _follows_from_others(step: Step, verb: str, code: int) -> bool:
     if verb in LOGIN:
         return state.authenticated is not None or state.mail is not None or not state.hello
     return verb in MESSAGE and not state.accepted
+
+
+def _hung_up(step: Step) -> bool:
+    """The client closed the connection in the middle of a message, which is told with it."""
+    return step.session.closed_by is Direction.CLIENT and any(
+        defect.rule.endswith("-unfinished") for defect in step.exchange.defects
+    )
 
 
 def _refused(rule: str, verb: str, reply: Reply, exchange: Exchange) -> Defect:

@@ -32,11 +32,12 @@ RULES: dict[str, Rule] = {
         "Let the client use STARTTLS or port 465: a weak password does not withstand guessing.",
     ),
     "auth-offered-in-cleartext": Rule(
-        "note",
-        "logins that send the password are offered without TLS",
+        "chat",
+        "the server would take a password without TLS",
         "RFC 8314 §4.1",
+        "Nothing was shown here, but a client that is set up carelessly will show its password. "
         "The server's administrator should offer PLAIN and LOGIN only under TLS "
-        "(Postfix: smtpd_tls_auth_only = yes).",
+        "(Postfix: smtpd_tls_auth_only = yes; Exim: auth_advertise_hosts).",
     ),
     "secret-unasked": Rule(
         "warning",
@@ -199,7 +200,7 @@ def _unasked_secret(step: Step) -> Iterable[Defect]:
 
 
 def _hello(step: Step) -> Iterable[Defect]:
-    reply, state = step.reply, step.state
+    session, reply, state = step.session, step.reply, step.state
     if reply is None or not reply.accepted or state.tls:
         return ()
     found: list[Defect] = []
@@ -212,7 +213,7 @@ def _hello(step: Step) -> Iterable[Defect]:
             found.append(Defect("starttls-stripped", reply.span, detail))
         elif "STARTTLS" in state.ever_offered and state.authenticated is None and lines:
             found.append(Defect("starttls-gone", reply.span))
-    if not state.hello:
+    if not state.hello and (session.tls_mode is not None or not session.auths):
         mechanisms = {
             word.decode("latin-1") for words in keywords if words[0] == b"AUTH" for word in words
         }

@@ -210,7 +210,7 @@ RULES: dict[str, Rule] = {
     ),
     "server-closed": Rule(
         "warning",
-        "the server closed the connection without saying so",
+        "the server closed the connection without 421",
         "RFC 5321 §3.8",
         "The server's administrator should look for crashes, limits and firewalls: a server that"
         " must close says 421 first. The client may try again.",

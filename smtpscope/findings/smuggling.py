@@ -55,6 +55,8 @@ def _succeeded(step: Step) -> Iterable[Defect]:
         unasked.append(later.reply)
     if len(unasked) < MIN_REPLIES or not any(reply.accepted for reply in unasked):
         return ()
+    # They are told of here.
+    step.state.told.add(("unsolicited-reply", ""))
     codes = " ".join(str(reply.code) for reply in unasked[:10])
     span = unasked[0].span._replace(end=unasked[-1].span.end)
     return (Defect("smuggling-succeeded", span, f"it replied {codes} without being asked"),)
