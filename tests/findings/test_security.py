@@ -21,7 +21,7 @@ from smtpscope.findings import judge, probing
 from smtpscope.findings.relay import local_names
 from smtpscope.findings.tls import read_certificate
 from smtpscope.findings.walk import Policy
-from smtpscope.session import Finding, Session, Severity
+from smtpscope.session import Finding, Session
 from smtpscope.smtp.values import Exchange, Reply
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Mark, Opened, Span
 
@@ -301,29 +301,3 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
         (told,) = memory.add(session)
         assert told.detail == "20 recipients refused by now"
     assert list(memory._clients) == ["192.0.2.6", "192.0.2.7", "192.0.2.8"]
-
-
-# -- recordings ----------------------------------------------------------------------------------
-
-EXPECTED = {
-    "exim-auth-refused": {"auth-in-cleartext"},
-    "exim-smtplib-auth-all": {"auth-in-cleartext"},
-    "exim-swaks-auth-login": {"auth-in-cleartext"},
-    "exim-swaks-auth-plain": {"auth-in-cleartext"},
-    "postfix-http": {"http-on-smtp"},
-    "postfix-smuggling": {"odd-end-of-data", "smuggling-attempt", "smuggling-succeeded"},
-    "postfix-starttls-injection": {"plaintext-behind-starttls"},
-    "postfix-typed": {"odd-end-of-data"},
-}
-RECORDINGS = sorted(path.name for path in CAPTURES.iterdir() if ".pcap" in path.name)
-
-
-@pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_draws_the_warnings_that_it_deserves_and_no_other(name: str) -> None:
-    found = {
-        finding.rule
-        for session in read_sessions(CAPTURES / name)
-        for finding in session.findings
-        if finding.group == "security" and finding.severity >= Severity.WARNING
-    }
-    assert found == EXPECTED.get(name.partition(".")[0], set())
