@@ -1,21 +1,24 @@
 """What precedes SMTP on a connection that was made through a proxy or a load balancer.
 
 Stream events go in and the same events come out, less the octets of the tunnel's own handshake;
-what the handshake said is kept as a `Tunnel`. HTTP CONNECT (RFC 9110 §9.3.6), SOCKS5 (RFC 1928)
-with its user name and password (RFC 1929), SOCKS4 and 4a, and the PROXY protocol, 1 and 2.
+what the handshake said is kept as a `Tunnel`. HTTP CONNECT (RFC 9110 §9.3.6), again and again
+where the proxy wants other credentials (§15.5.8), SOCKS5 (RFC 1928) with its user name and
+password (RFC 1929), SOCKS4 and 4a, and the PROXY protocol, 1 and 2.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Gap, Mark, Span, StreamEvent
 
 # Octets of one direction that may wait for a decision.
 MAX_HELD = 8192
+# Requests that a proxy may answer with a challenge; the longest schemes need three.
+MAX_CHALLENGES = 16
 
 _PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 # PROXY protocol §2.1: the longest line there can be, with its CRLF.
@@ -50,60 +53,85 @@ class TunnelStripper:
     """Takes the tunnel's handshake off the events of one connection.
 
     Once `done`, nothing is held back and `feed` passes everything through: stop calling it.
-    `tunnel` is known by then, or None where there is none.
+    `tunnel` is known by then, or None where there is none. Only `Data` waits for that.
     """
 
-    __slots__ = ("_held", "_seen", "done", "tunnel")
+    __slots__ = ("_challenges", "_ends", "_held", "_seen", "done", "tunnel")
 
     def __init__(self) -> None:
         self.tunnel: Tunnel | None = None
         self.done = False
-        self._held: list[StreamEvent] = []
+        self._challenges = 0
+        self._held: list[Data] = []
+        # Where the handshake ends as far as it is read, and the octets behind it.
+        self._ends = [0, 0]
         self._seen = (bytearray(), bytearray())
 
     def feed(self, event: StreamEvent) -> list[StreamEvent]:
         """Take one event and give those that may be passed on now, in order."""
-        if self.done:
+        if self.done or not isinstance(event, Data | Gap | Closed):
             return [event]
-        if isinstance(event, Data):
-            seen = self._seen[event.direction]
-            seen += event.data[: MAX_HELD - len(seen)]
-            self._held.append(event)
-            return self._decide(final=len(seen) == MAX_HELD)
-        if isinstance(event, Gap | Closed):
+        if self._challenges and event.direction is Direction.SERVER and self._is_page(event):
+            return [event] if isinstance(event, Gap) else []
+        if not isinstance(event, Data):
             return [*self._decide(final=True), event]
-        if not self._held:
-            return [event]
+        seen = self._seen[event.direction]
+        seen += event.data[: MAX_HELD - len(seen)]
         self._held.append(event)
-        return []
+        return self._decide(final=len(seen) == MAX_HELD)
+
+    def _is_page(self, event: Data | Gap | Closed) -> bool:
+        """A challenge is followed by a page for the user, until the client asks again."""
+        if self._seen[Direction.CLIENT] or isinstance(event, Closed) or self.tunnel is None:
+            return False
+        length = event.length if isinstance(event, Gap) else len(event.data)
+        self._ends[Direction.SERVER] = event.offset + length
+        self.tunnel = replace(self.tunnel, spans=self._spans())
+        return True
 
     def _decide(self, final: bool) -> list[StreamEvent]:
         client, server = (_Messages(octets) for octets in self._seen)
         handshake = _Handshake(client, server)
+        again = self._challenges > 0
         try:
-            _read(handshake)
+            (_read_http if again else _read)(handshake)
         except _ShortError:
             if not final:
                 return []
         except _ForeignError:
-            handshake.kind = None
-        self.done = True
+            if not again:
+                handshake.kind = None
+        if handshake.kind is not None:
+            self._take_off(handshake, handshake.kind)
         held, self._held = self._held, []
         self._seen = (bytearray(), bytearray())
-        if handshake.kind is None:
-            return held
-        ends = (client.end, server.end)
+        rest = [left for event in held if (left := self._behind_handshake(event)) is not None]
+        if handshake.challenged and self._challenges < MAX_CHALLENGES:
+            self._challenges += 1
+            return [passed for event in rest for passed in self.feed(event)]
+        self.done = True
+        return [*rest]
+
+    def _take_off(self, handshake: _Handshake, kind: str) -> None:
+        start = self._ends[Direction.CLIENT]
+        secrets = [Span(way, start + begin, start + end) for way, begin, end in handshake.secrets]
+        self._ends[Direction.CLIENT] += handshake.client.end
+        self._ends[Direction.SERVER] += handshake.server.end
         self.tunnel = Tunnel(
-            handshake.kind,
+            kind,
             handshake.target,
             handshake.source,
             handshake.accepted,
-            tuple(
-                Span(direction, 0, ends[direction]) for direction in Direction if ends[direction]
-            ),
-            tuple(handshake.secrets),
+            self._spans(),
+            (*(self.tunnel.secrets if self.tunnel else ()), *secrets),
         )
-        return [rest for event in held if (rest := _without_head(event, ends)) is not None]
+
+    def _spans(self) -> tuple[Span, ...]:
+        return tuple(Span(way, 0, self._ends[way]) for way in Direction if self._ends[way])
+
+    def _behind_handshake(self, data: Data) -> Data | None:
+        end = self._ends[data.direction]
+        return cut(data, end) if data.offset + len(data.data) > end else None
 
 
 def cut(data: Data, start: int) -> Data:
@@ -114,15 +142,6 @@ def cut(data: Data, start: int) -> Data:
     later = (mark for mark in data.marks if mark.offset > start)
     marks = (Mark(start, first.time, first.packet), *later)
     return Data(data.direction, start, data.data[start - data.offset :], marks)
-
-
-def _without_head(event: StreamEvent, ends: tuple[int, int]) -> StreamEvent | None:
-    if not isinstance(event, Data):
-        return event
-    end = ends[event.direction]
-    if event.offset + len(event.data) <= end:
-        return None
-    return cut(event, end)
 
 
 class _ShortError(Exception):
@@ -186,7 +205,16 @@ class _Messages:
 class _Handshake:
     """What has been read so far; `kind` is set as soon as it can be nothing else."""
 
-    __slots__ = ("accepted", "client", "kind", "secrets", "server", "source", "target")
+    __slots__ = (
+        "accepted",
+        "challenged",
+        "client",
+        "kind",
+        "secrets",
+        "server",
+        "source",
+        "target",
+    )
 
     def __init__(self, client: _Messages, server: _Messages) -> None:
         self.client = client
@@ -195,6 +223,7 @@ class _Handshake:
         self.target: Endpoint | None = None
         self.source: Endpoint | None = None
         self.accepted: bool | None = None
+        self.challenged = False
         self.secrets: list[Span] = []
 
 
@@ -231,6 +260,7 @@ def _read_http(handshake: _Handshake) -> None:
         raise _ForeignError
     server.message_ends()
     handshake.accepted = status[1].startswith(b"2")
+    handshake.challenged = status[1] == b"407"
 
 
 def _read_socks4(handshake: _Handshake) -> None:

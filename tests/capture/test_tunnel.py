@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpscope.capture.tunnel import MAX_HELD, TunnelStripper, cut
+from smtpscope.capture.tunnel import MAX_CHALLENGES, MAX_HELD, TunnelStripper, cut
 from smtpscope.stream import (
     Closed,
     Data,
@@ -36,6 +36,10 @@ PASSWORD = b"\x01\x04user\x06secret"
 REQUEST = b"\x05\x01\x00\x03\x07mx.test\x00\x19"
 REPLY = b"\x05\x00\x00\x01\xc0\x00\x02\x09\x04\x38"
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
+
+CHALLENGE = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n"
+ANSWER = b"CONNECT mx.test:25 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\n\r\n"
+PAGE = b"<html>HTTP/1.1 says who you are\r\n\r\n"
 
 
 def events(*turns):
@@ -112,6 +116,12 @@ SCRIPTS = [
     [(C, CONNECT + EHLO)],
     [(C, b"CONNECT me to somebody\r\n"), (S, b"500 what?\r\n")],
     [(C, CONNECT), (S, b"500 what?\r\n")],
+    [(C, CONNECT), (S, CHALLENGE + PAGE), (C, ANSWER), (S, ESTABLISHED + GREETING), (C, EHLO)],
+    [(C, CONNECT), (S, CHALLENGE), (C, ANSWER), (S, CHALLENGE + PAGE), (C, ANSWER + EHLO)],
+    [(C, CONNECT), (S, CHALLENGE + PAGE * 400), (C, ANSWER), (S, ESTABLISHED), (C, EHLO)],
+    [(C, CONNECT), (S, CHALLENGE + PAGE), (C, EHLO), (S, GREETING)],
+    [(C, CONNECT + ANSWER), (S, CHALLENGE + PAGE), (C, EHLO)],
+    [(C, ANSWER * 20), (S, CHALLENGE * 20), (C, EHLO)],
     [(C, METHODS), (S, b"\x05\xff")],
     [
         (C, PASSWORD_METHOD),
@@ -204,15 +214,14 @@ def test_a_command_decides_with_its_first_octet():
     assert stripper.done
 
 
-def test_undecided_octets_wait_and_are_released_by_a_gap():
+def test_undecided_octets_wait_for_a_gap_but_notes_do_not():
     stripper = TunnelStripper()
     start, noted = events((C, b"CONN"), Noted(Defect("overlap", Span(C, 0, 4)), 1, 2))
     gap = Gap(C, 4, 10, 5, 3, "lost")
-    assert stripper.feed(noted) == [noted]
     assert stripper.feed(start) == []
-    assert stripper.feed(noted) == []
+    assert stripper.feed(noted) == [noted]
     assert not stripper.done
-    assert stripper.feed(gap) == [start, noted, gap]
+    assert stripper.feed(gap) == [start, gap]
     assert stripper.done
 
 
@@ -272,6 +281,60 @@ def test_proxy_credentials_are_a_secret():
     _, stripper = strip(events((C, head), (S, ESTABLISHED)))
     (secret,) = stripper.tunnel.secrets
     assert head[secret.start : secret.end] == b"Basic dTpw"
+
+
+# RFC 9110 §15.5.8
+def test_a_challenged_client_asks_again_with_credentials_that_are_a_secret():
+    script = [
+        (C, CONNECT),
+        (S, CHALLENGE + PAGE),
+        (S, PAGE * 300),
+        (C, ANSWER),
+        (S, ESTABLISHED + GREETING),
+        (C, EHLO),
+    ]
+    passed, stripper = strip(events(*script))
+    tunnel = stripper.tunnel
+    (secret,) = tunnel.secrets
+    assert (CONNECT + ANSWER)[secret.start : secret.end] == b"Basic dTpw"
+    assert (sent(passed, C), sent(passed, S)) == (EHLO, GREETING)
+    answered = len(CHALLENGE + PAGE * 301 + ESTABLISHED)
+    assert tunnel.spans == (Span(C, 0, len(CONNECT + ANSWER)), Span(S, 0, answered))
+    assert tunnel.accepted is True
+    assert stripper.done
+
+
+def test_a_hole_in_the_page_behind_a_challenge_uncovers_no_credentials():
+    start = len(CHALLENGE + PAGE)
+    gap = Gap(S, start, 100, 5, 3, "lost")
+    first = events((C, CONNECT), (S, CHALLENGE + PAGE))
+    again = events((C, CONNECT), (S, bytes(start + 100)), (C, ANSWER), (S, ESTABLISHED + GREETING))
+    passed, stripper = strip([*first, gap, *again[2:], CLOSED])
+    assert sent(passed, C) == b""
+    assert sent(passed, S) == GREETING
+    assert gap in passed
+    assert len(stripper.tunnel.secrets) == 1
+
+
+def test_credentials_that_are_never_answered_are_still_a_secret():
+    passed, stripper = strip(events((C, CONNECT), (S, CHALLENGE), (C, ANSWER), CLOSED))
+    assert passed == [CLOSED]
+    assert len(stripper.tunnel.secrets) == 1
+    assert stripper.tunnel.accepted is None
+
+
+def test_a_challenged_client_that_gives_up_was_refused():
+    passed, stripper = strip(events((C, CONNECT), (S, CHALLENGE + PAGE), CLOSED))
+    assert passed == [CLOSED]
+    assert stripper.tunnel.accepted is False
+    assert stripper.done
+
+
+def test_a_proxy_challenges_only_so_often():
+    script = [(C, CONNECT), (S, CHALLENGE)] * (MAX_CHALLENGES + 1)
+    passed, stripper = strip(events(*script, (C, EHLO)))
+    assert stripper.done
+    assert sent(passed, C) == EHLO
 
 
 @pytest.mark.parametrize(
