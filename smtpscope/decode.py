@@ -66,6 +66,8 @@ class SessionDecoder:
         self._dialogue = Dialogue(Content, midstream=not opened.handshake)
         self._tunnel = TunnelStripper()
         self._tls = TlsStage()
+        # Nothing but the dialogue has a say in what comes: no tunnel, no TLS.
+        self._plain = False
         self._defects: list[Defect] = []
         self._closing: str | None = None
         self._newest = opened.packet
@@ -76,18 +78,23 @@ class SessionDecoder:
 
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completed."""
+        session, dialogue = self.session, self._dialogue
         last = event.marks[-1] if isinstance(event, Data) else event
-        if last.time >= self.session.end:
-            self.session.end = last.time
+        time = last.time
+        if time >= session.end:
+            session.end = time
             self._newest = last.packet
-        elif last.time < self.session.end - CLOCK_STEP:
-            self._check_clock(event, last.time, last.packet)
-        found: list[Exchange] = []
-        if self._tunnel.done:
-            self._decode(event, found)
+        elif time < session.end - CLOCK_STEP:
+            self._check_clock(event, time, last.packet)
+        if self._plain and isinstance(event, Data):
+            found = dialogue.feed(event)
+            if dialogue.upgraded:
+                self._upgrade(found)
         else:
+            found = []
             for passed in self._tunnel.feed(event):
                 self._decode(passed, found)
+            self._plain = self._tunnel.done and self._tls.idle
         if found:
             self._add(found)
         return found
@@ -128,16 +135,18 @@ class SessionDecoder:
             self.note(Defect("clock-backwards", start, f"{back:,.3f} s at packet {packet:,}"))
 
     def _decode(self, event: StreamEvent, found: list[Exchange]) -> None:
-        dialogue = self._dialogue
-        todo: list[StreamEvent] = [event]
         if not isinstance(event, Data):
             self._observe(event)
-        elif self._tls.idle:
-            found += dialogue.feed(event)
-            if not dialogue.upgraded:
-                return
-            self._tls.expect()
-            todo = [*dialogue.release()]
+        self._pass_tls([event], found)
+
+    def _upgrade(self, found: list[Exchange]) -> None:
+        """STARTTLS was accepted: what followed it is to pass the TLS stage."""
+        self._plain = False
+        self._tls.expect()
+        self._pass_tls([*self._dialogue.release()], found)
+
+    def _pass_tls(self, todo: list[StreamEvent], found: list[Exchange]) -> None:
+        dialogue = self._dialogue
         while todo:
             plain = self._tls.feed(todo.pop(0))
             for index, passed in enumerate(plain):

@@ -21,7 +21,7 @@ from smtpscope.message import Message
 from smtpscope.session import Finding, Session, message_of
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Recipient, Transaction
-from smtpscope.smtp.values import Exchange, Parameter, Reply
+from smtpscope.smtp.values import EnhancedCode, Exchange, Parameter, Reply
 from smtpscope.stream import Direction, Endpoint
 from smtpscope.timing import Percentiles, Timing
 from smtpscope.transcript import shown_lines
@@ -29,6 +29,9 @@ from smtpscope.transcript import shown_lines
 SCHEMA = "smtpscope.session/1"
 
 Object = dict[str, Any]
+
+_REMEMBERED = 200
+"""Octets of a command's argument or of a reply beyond which it will hardly come again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What is encoded was made here: there is no cycle to look for in it.
@@ -271,32 +274,64 @@ def _optional(value: str | None) -> str | None:
 
 
 def _exchanges(session: Session, reveal: bool) -> list[Object]:
-    return [exchange_object(exchange, session, reveal=reveal) for exchange in session.exchanges]
+    return [_exchange(exchange, session, reveal) for exchange in session.exchanges]
 
 
-def exchange_object(exchange: Exchange, session: Session, *, reveal: bool = False) -> Object:
+def _exchange(exchange: Exchange, session: Session, reveal: bool) -> Object:
     """One exchange of `session`; `latency` is in seconds and None where a side is missing."""
-    command, reply = exchange.command, exchange.reply
-    asked = None
-    began = session.start
+    command, replies = exchange.command, exchange.replies
+    asked = latency = answered = None
     if command is not None:
-        began = command.time
-        asked = {"verb": text(command.verb)}
+        began = time = command.time
         hidden = command.redacted if not reveal else None
-        _put(asked, "argument", command.argument if hidden is None else hidden)
-    found: Object = {"time": iso_time(exchange.time), "command": asked}
-    timed = reply is not None and (command is not None or exchange.greeting)
-    found["latency"] = seconds(reply.time - began) if timed and reply is not None else None
-    replies = [_reply(each, exchange, reveal) for each in exchange.replies]
-    found["reply"] = replies[0] if replies else None
+        asked = _command(command.verb, command.argument if hidden is None else hidden)
+    else:
+        began, time = session.start, replies[0].time
+    if replies:
+        first = replies[0]
+        answered = _reply(first, exchange, reveal)
+        if command is not None or exchange.greeting:
+            latency = round((first.time - began) / 1e9, 6)
+    found: Object = {
+        "time": iso_time(time),
+        "command": asked,
+        "latency": latency,
+        "reply": answered,
+    }
     if len(replies) > 1:
-        found["replies"] = replies
+        found["replies"] = [_reply(each, exchange, reveal) for each in replies]
     return found
 
 
+def _command(verb: str, argument: bytes) -> Object:
+    if len(argument) > _REMEMBERED:
+        return _command_object.__wrapped__(verb, argument)
+    return _command_object(verb, argument)
+
+
 def _reply(reply: Reply, exchange: Exchange, reveal: bool) -> Object:
-    found: Object = {"code": reply.code, "enhanced": _enhanced(reply)}
-    _put_all(found, "lines", shown_lines(reply, exchange, reveal=reveal))
+    lines = reply.lines
+    if reply.code == 334:
+        lines = shown_lines(reply, exchange, reveal=reveal)
+    if len(lines) > 1 or len(lines[0]) > _REMEMBERED:
+        return _reply_object.__wrapped__(reply.code, reply.enhanced, lines)
+    return _reply_object(reply.code, reply.enhanced, lines)
+
+
+# The same is said again and again: what is made of it is kept, and not to be changed.
+@lru_cache(maxsize=4096)
+def _command_object(verb: str, argument: bytes) -> Object:
+    found: Object = {"verb": text(verb)}
+    _put(found, "argument", argument)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _reply_object(
+    code: int | None, enhanced: EnhancedCode | None, lines: tuple[bytes, ...]
+) -> Object:
+    found: Object = {"code": code, "enhanced": str(enhanced) if enhanced is not None else None}
+    _put_all(found, "lines", lines)
     return found
 
 

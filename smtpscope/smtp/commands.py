@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from smtpscope import reference
 from smtpscope.smtp import grammar
-from smtpscope.smtp.framing import DataScanner, Line, Octets
+from smtpscope.smtp.framing import MAX_LINE, DataScanner, Line, Octets
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import Command, ContentSink, Exchange
 from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
@@ -70,6 +70,10 @@ _SHAPE = re.compile(
 _new = tuple.__new__
 
 
+_COMMAND = Mode.COMMAND
+# Without the NULs, CRs and 8-bit octets that `_line_defects` tells.
+_LONE = re.compile(rb"([A-Za-z]{1,32})(?: ([\x01-\x09\x0b\x0c\x0e-\x7f]*+))?+\r\n\Z")
+
 _NEARLY_AUTH = re.compile(rb"[^A-Z]*+X?AUTH", re.IGNORECASE)
 """What some servers take for AUTH, and what is meant for it: no secret is to be shown."""
 
@@ -105,13 +109,32 @@ class CommandReader:
         self._message_holed = False
         self._remaining = 0
         self._found: list[Exchange] = []
+        self._calm = synced
 
     @property
     def idle(self) -> bool:
         """There is nothing to read before more is fed."""
         return not (self._found or self._input or len(self._octets))
 
+    def lone(self, event: Data | Gap) -> Exchange | None:
+        """The exchange that `event` begins if it is one plain command line, as most of them are.
+
+        None where it is more or less than that, or something was begun before: it is to be fed.
+        """
+        if self.mode is not _COMMAND or not self._calm or not isinstance(event, Data):
+            return None
+        match = _LONE.match(event.data)
+        if match is None or len(event.data) > MAX_LINE:
+            return None
+        self._octets.pass_over(event)
+        word, argument = match.groups()
+        start = event.offset
+        line = _new(Line, (event.data[:-2], b"\r\n", start, start + len(event.data)))
+        self._ask(word.upper().decode("ascii"), argument or b"", line, event.marks[-1], [])
+        return self._found.pop()
+
     def feed(self, event: Data | Gap) -> None:
+        self._calm = False
         self._input.append(event)
         if isinstance(event, Data):
             self._queued += len(event.data)
@@ -130,6 +153,9 @@ class CommandReader:
                 self._queued -= len(event.data)
                 self._octets.feed(event)
         found, self._found = self._found, []
+        self._calm = self._synced and not (
+            self._auth_over or self._mid_line or self._stretch or self._input or len(self._octets)
+        )
         return found
 
     def proceed(self, code: int | None, mark: Mark) -> None:
@@ -137,7 +163,9 @@ class CommandReader:
         verb = self._waiting_verb
         self.waiting = None
         self.mode = mode = TURNING[verb].get(code or 0, Mode.COMMAND)
-        self._auth_over = mode is Mode.COMMAND and verb in AUTHENTICATING
+        if mode is Mode.COMMAND and verb in AUTHENTICATING:
+            self._auth_over = True
+            self._calm = False
         if mode is Mode.DATA:
             self._begin_data(mark)
 
@@ -178,6 +206,7 @@ class CommandReader:
         message.defects.append(Defect(rule, message.command.span, detail))
         self._end_message()
         self._synced = not self._message_holed
+        self._calm = False
 
     def message_may_have_ended(self, accepted: bool) -> bool:
         """Whether a reply to the message, `accepted` or not, shows that the server saw its end.
@@ -223,13 +252,16 @@ class CommandReader:
                 return True
             self._synced = True
             self._end_stretch()
-        self._ask(verb, argument, line)
-        return True
-
-    def _ask(self, verb: str, argument: bytes, line: Line) -> None:
         # In a path 8-bit octets may be UTF-8: the grammar judges them.
         defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
-        command = self._command(verb, argument, line)
+        self._ask(verb, argument, line, octets.mark(line.end - 1), defects)
+        return True
+
+    def _ask(
+        self, verb: str, argument: bytes, line: Line, mark: Mark, defects: list[Defect]
+    ) -> None:
+        span = _new(Span, (self._direction, line.start, line.end))
+        command = Command(verb, argument, span, mark.time, mark.packet)
         exchange = Exchange(command, [], defects)
         text_end = line.start + len(line.text)
         where = _new(Span, (self._direction, text_end - len(argument), text_end))

@@ -83,11 +83,19 @@ class Dialogue:
             direction = event.direction
             self._heard[direction] = True
             if direction is self._asker:
-                self._commands.feed(event)
-                self._read_commands()
+                exchange = self._commands.lone(event)
+                if exchange is not None:
+                    self._expect(exchange)
+                else:
+                    self._commands.feed(event)
+                    self._read_commands()
             else:
-                self._replies.feed(event)
-                self._read_replies()
+                reply = self._replies.lone(event)
+                if reply is not None:
+                    self._hear(reply)
+                else:
+                    self._replies.feed(event)
+                    self._read_replies()
         elif isinstance(event, Closed):
             self._unended = event.how == "end"
             if event.how != "fin" or event.direction is not self._asker:
@@ -158,13 +166,19 @@ class Dialogue:
         while (found := self._replies.next()) is not None:
             if isinstance(found, Gap):
                 self._replies_holed = self._replies_lost = True
+                if not self._commands.idle:
+                    self._read_commands()
             else:
-                self._pair(found)
-                self._parted = self._parted or found.code in CLOSING
-            if not self._commands.idle:
-                self._read_commands()
+                self._hear(found)
             if self.upgraded:
                 break
+
+    def _hear(self, reply: Reply) -> None:
+        self._pair(reply)
+        if reply.code in CLOSING:
+            self._parted = True
+        if not self._commands.idle:
+            self._read_commands()
 
     def _end_replies(self) -> None:
         reply = self._replies.finish()
@@ -320,6 +334,8 @@ class Dialogue:
             self._done.append(exchange)
 
     def _take_done(self) -> list[Exchange]:
+        if not self._done:
+            return []
         done, self._done = self._done, []
         return done
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from smtpscope.stream import Data, Defect, Direction, Mark, Span
@@ -49,7 +49,7 @@ class Octets:
         self._data: bytes | bytearray = b""
         self._index = 0
         self._searched = 0
-        self._marks: list[Mark] = []
+        self._marks: Sequence[Mark] = ()
         self.base = 0
         self.overlong = False
 
@@ -66,7 +66,7 @@ class Octets:
             self._data = data.data
             self.base = data.offset
             self._index = self._searched = 0
-            self._marks = list(data.marks)
+            self._marks = data.marks
             return
         if isinstance(self._data, bytes):
             self._data = bytearray(self._data)
@@ -77,7 +77,16 @@ class Octets:
             self._index = 0
             self._marks = self._marks[self._mark_index(self.base) :]
         self._data += data.data
+        if not isinstance(self._marks, list):
+            self._marks = [*self._marks]
         self._marks.extend(data.marks)
+
+    def pass_over(self, data: Data) -> None:
+        """`data` comes next, and its octets were taken elsewhere; nothing may be left here."""
+        self._data = b""
+        self.base = data.offset + len(data.data)
+        self._index = self._searched = 0
+        self._marks = data.marks
 
     def peek(self, count: int) -> bytes:
         return bytes(self._data[self._index : self._index + count])

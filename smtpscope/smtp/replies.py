@@ -7,6 +7,7 @@ without any code become one reply whose code is None.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 from smtpscope.smtp import grammar
@@ -16,6 +17,8 @@ from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 
 MAX_LINES = 1_000
 """Lines of one reply that are kept together; EHLO and HELP stay far below."""
+
+_LONE = re.compile(rb"([0-9]{3}) ([^\r\n]*+)\r\n\Z")
 
 # A NamedTuple's own constructor takes three times as long, and there is one for every reply.
 _new = tuple.__new__
@@ -37,8 +40,27 @@ class ReplyReader:
         self._mid_line = False
         self._after_gap = False
         self._resumed: int | None = None
+        self._calm = True
+
+    def lone(self, event: Data | Gap) -> Reply | None:
+        """The reply that `event` is from its first octet to its last, as nearly every one is.
+
+        None where it is more or less than that, or something was begun before: it is to be fed.
+        """
+        if not self._calm or not isinstance(event, Data):
+            return None
+        match = _LONE.match(event.data)
+        if match is None or len(event.data) > MAX_LINE:
+            return None
+        self._octets.pass_over(event)
+        code, text = match.groups()
+        start = event.offset
+        span = _new(Span, (self._direction, start, start + len(event.data)))
+        _, time, packet = event.marks[-1]
+        return Reply(int(code), (text,), grammar.parse_enhanced(text), span, time, packet)
 
     def feed(self, event: Data | Gap) -> None:
+        self._calm = False
         self._input.append(event)
 
     def next(self) -> Reply | Gap | None:
@@ -54,6 +76,14 @@ class ReplyReader:
             if octets.overlong and self._skip_long_line():
                 continue
             if not self._input:
+                self._calm = not (
+                    self._lines
+                    or self._defects
+                    or self._mid_line
+                    or self._after_gap
+                    or self._resumed is not None
+                    or len(octets)
+                )
                 return None
             event = self._input[0]
             if isinstance(event, Data):
@@ -73,6 +103,11 @@ class ReplyReader:
     def finish(self) -> Reply | None:
         """The stream is over: what was begun, as far as it came."""
         self._cut()
+        if self._defects and not self._lines:
+            # A line without end is all that came.
+            _, start, end = self._defects[0].span
+            self._begin(None, start)
+            self._append(b"", end)
         return self._finish_reply() if self._lines else None
 
     def rest(self) -> list[Data | Gap]:
