@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from smtpscope import reference
 from smtpscope.findings import (
     across,
     capture,
@@ -29,7 +30,7 @@ from smtpscope.findings import (
     timing,
     tls,
 )
-from smtpscope.findings.rule import Rule, StepCheck
+from smtpscope.findings.rule import LONG, Rule, StepCheck
 from smtpscope.findings.walk import NO_POLICY, Policy, State, walk
 from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Defect
@@ -62,15 +63,24 @@ MAX_TOLD = 5
 """Findings by one rule in a session; the last one says how many there were beyond."""
 
 _EVERY = tuple(check for module in _MODULES for check in module.CHECKS.every)
-_CHECKS: dict[str, tuple[StepCheck, ...]] = {
-    verb: (
-        *(check for module in _MODULES for check in module.CHECKS.commands.get(verb, ())),
-        *_EVERY,
-    )
-    for module in _MODULES
-    for verb in module.CHECKS.commands
-}
+_REFUSED = tuple(check for module in _MODULES for check in module.CHECKS.refused)
+_LONG = tuple(check for module in _MODULES for check in module.CHECKS.long)
+_UNKNOWN = tuple(check for module in _MODULES for check in module.CHECKS.unknown)
 _SESSION = tuple(check for module in _MODULES for check in module.CHECKS.session)
+
+
+def _checks(verb: str) -> tuple[StepCheck, ...]:
+    """What is asked of every exchange of this verb; "" stands for there being no command."""
+    own = (check for module in _MODULES for check in module.CHECKS.commands.get(verb, ()))
+    return (*own, *_EVERY, *(() if verb in _KNOWN else _UNKNOWN))
+
+
+_KNOWN = reference.VERBS | {".", "(auth)", "(unreadable)"}
+_CHECKS = {
+    verb: _checks(verb) for verb in _KNOWN.union(*(module.CHECKS.commands for module in _MODULES))
+}
+_NO_COMMAND = _CHECKS[""]
+_OTHERS = _checks("(other)")
 
 
 def judge(
@@ -84,8 +94,15 @@ def judge(
     defects = list(observed)
     state = State(policy)
     for step in walk(session, state):
-        verb = step.command.verb if step.command is not None else ""
-        for check in _CHECKS.get(verb, _EVERY):
+        command, reply = step.command, step.reply
+        checks = _NO_COMMAND
+        if command is not None:
+            checks = _CHECKS.get(command.verb, _OTHERS)
+            if len(command.argument) > LONG:
+                checks += _LONG
+        if reply is not None and reply.code is not None and reply.code >= 400:
+            checks += _REFUSED
+        for check in checks:
             found = check(step)
             if found:
                 defects.extend(found)

@@ -438,4 +438,4 @@ def _delivered(transaction: Transaction) -> Iterator[Defect]:
         yield Defect(rule, reply.span, _told(reply, ".", b"", rule))
 
 
-CHECKS = Checks(every=(_refusal,), session=(_deliveries,))
+CHECKS = Checks(refused=(_refusal,), session=(_deliveries,))

@@ -9,6 +9,9 @@ from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.stream import Defect
 
+LONG = 400
+"""Octets of an argument beyond which it is looked at for being too long."""
+
 
 class Rule(NamedTuple):
     """`severity` is chat, note, warning or error; `spec` is where the rule stands.
@@ -30,9 +33,14 @@ class Checks(NamedTuple):
     """A group's checks: small functions that give the defects they see, mostly none.
 
     `commands` by verb ("." for the end of a message, "(auth)"), `every` on each exchange, the
-    ones without a command included, and `session` once, at the end, with the last state.
+    ones without a command included, and `session` once, at the end, with the last state. Most
+    exchanges are spared the others: `refused` is for replies of 4yz and above, `long` for
+    arguments of more than `LONG` octets, `unknown` for verbs that no table has.
     """
 
     commands: Mapping[str, tuple[StepCheck, ...]] = {}
     every: tuple[StepCheck, ...] = ()
+    refused: tuple[StepCheck, ...] = ()
+    long: tuple[StepCheck, ...] = ()
+    unknown: tuple[StepCheck, ...] = ()
     session: tuple[SessionCheck, ...] = ()

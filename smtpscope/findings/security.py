@@ -296,22 +296,26 @@ def _program(step: Step) -> Iterable[Defect]:
     return (Defect("command-injection", where, detail),)
 
 
-def _any_command(step: Step) -> Iterable[Defect]:
+def _unknown(step: Step) -> Iterable[Defect]:
     command = step.command
     if command is None:
         return ()
-    argument = command.argument
-    if not command.verb and argument.startswith(_TLS_HANDSHAKE):
+    if not command.verb and command.argument.startswith(_TLS_HANDSHAKE):
         return (Defect("tls-on-plain-port", command.span),)
-    if len(argument) > LONG and command.verb not in AUTHENTICATING:
-        octet = _padding(argument)
-        if octet is not None:
-            detail = f"{len(argument):,} octets, many of them 0x{octet:02X}"
-            return (Defect("overflow-attempt", command.span, detail),)
-    redacted = command.redacted
-    if redacted is not None and command.verb not in AUTHENTICATING:
+    if command.redacted is not None:
         return (Defect("secret-unasked", command.span, "what is nearly AUTH"),)
     return ()
+
+
+def _overflow(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None or len(command.argument) <= LONG or command.verb in AUTHENTICATING:
+        return ()
+    octet = _padding(command.argument)
+    if octet is None:
+        return ()
+    detail = f"{len(command.argument):,} octets, many of them 0x{octet:02X}"
+    return (Defect("overflow-attempt", command.span, detail),)
 
 
 def _padding(argument: bytes) -> int | None:
@@ -355,6 +359,7 @@ CHECKS = Checks(
         "MAIL": (_program,),
         "RCPT": (_program,),
     },
-    every=(_any_command,),
+    long=(_overflow,),
+    unknown=(_unknown,),
     session=(_without_tls, _http),
 )

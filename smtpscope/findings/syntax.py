@@ -255,9 +255,7 @@ RULES: dict[str, Rule] = {
 
 def _line_length(step: Step) -> Iterable[Defect]:
     command, state = step.command, step.state
-    if command is None or len(command.argument) < COMMAND_LINE - 40:
-        return ()
-    if command.verb == "(auth)" or (state.hello and not state.offer_seen):
+    if command is None or command.verb == "(auth)" or (state.hello and not state.offer_seen):
         return ()
     # An empty verb's argument is the whole line.
     length = len(command.verb) + bool(command.verb) + len(command.argument) + 2
@@ -339,5 +337,5 @@ CHECKS = Checks(
         "LHLO": (_hello,),
         "BDAT": (_chunk,),
     },
-    every=(_line_length,),
+    long=(_line_length,),
 )

@@ -41,6 +41,7 @@ def test_a_reply_line_without_end_is_told_once() -> None:
     endless = "S: 214 " + "x" * (MAX_LINE + 10)
     end = ("C: QUIT", "S: 221 2.0.0 Bye")
     assert len(found("reply-too-long", *GREETING, "C: HELP", endless, *end)) == 1
+    assert len(found("reply-too-long", *GREETING, "C: HELP", endless)) == 1
     assert not found("reply-too-long", *GREETING, "C: HELP", endless[: MAX_LINE - 10], *end)
 
 
