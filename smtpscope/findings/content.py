@@ -109,6 +109,8 @@ _TURNED = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SIGNER = re.compile(rb"(?:^|;)\s*d\s*=\s*([^;\s]+)")
 _ADDRESS_IN_NAME = re.compile(rb"[\w.+-]+@((?:[\w-]+\.)+[a-zA-Z]{2,})")
 _ON_BEHALF = (b"list-id", b"sender", b"resent-from", b"list-unsubscribe")
+_REWRITTEN = (b"SRS0=", b"SRS1=", b"SRS0+", b"SRS0-", b"SRS1+", b"SRS1-")
+"""How the local parts begin that a forwarder put into the place of the author's address (SRS)."""
 _NAME_LENGTH = 150
 
 
@@ -128,7 +130,8 @@ def _message(step: Step) -> Iterable[Defect]:
             break
     mail = step.state.mail
     path = mail.path.path if mail is not None and mail.path is not None else None
-    for rule, detail in _from(message, path.domain if path is not None else b""):
+    rewritten = path is not None and path.local[:5].upper() in _REWRITTEN
+    for rule, detail in _from(message, path.domain if path and not rewritten else b""):
         found.append(Defect(rule, span, detail))
     return found
 

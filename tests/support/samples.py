@@ -2,11 +2,12 @@
 
 A sample begins with `= rule` (the rule fires) or `= not rule` (it must not); what follows, up to
 the next one, is the dialogue. `C:` and `S:` are what client and server send, with CRLF unless the
-line ends in `<LF>`, `<CR>` or `<none>`; `\\xNN`, `\\r`, `\\n`, `\\0` and `\\\\` stand for octets.
-`C<12` is a gap of 12 octets. `+ 2.5` lets so many seconds pass. `C fin`, `S fin`, `C rst`,
-`S rst` end the connection there, `end` ends the capture; without one of these the client closes
-first, then the server. `port 465` is the server's port. `----` begins the next session of the same
-client, a second later. `#` is a comment; the first one names the source.
+line ends in `<LF>`, `<CR>` or `<none>` (`<CR><LF>` is text, as servers say it behind 354); `\\xNN`,
+`\\r`, `\\n`, `\\0` and `\\\\` stand for octets. `C<12` is a gap of 12 octets. `+ 2.5` lets so many
+seconds pass. `C fin`, `S fin`, `C rst`, `S rst` end the connection there, `end` ends the capture;
+without one of these the client closes first, then the server. `port 465` is the server's port.
+`----` begins the next session of the same client, a second later. `#` is a comment; the first one
+names the source.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ def _events(lines: list[str], clock: int) -> Iterator[StreamEvent]:
                 clock += FLIGHT
                 last = side
             body, ending = line[3:], b"\r\n"
-            for mark, octet in ENDINGS.items():
-                if body.endswith(mark):
-                    body, ending = body.removesuffix(mark), octet
+            mark = next((each for each in ENDINGS if body.endswith(each)), "")
+            if mark and not body.endswith("<CR><LF>"):
+                body, ending = body.removesuffix(mark), ENDINGS[mark]
             data = octets(body) + ending
             yield Data(side, offsets[side], data, (Mark(offsets[side], clock, packet),))
             offsets[side] += len(data)
