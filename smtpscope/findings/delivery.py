@@ -343,18 +343,27 @@ def _refusal(step: Step) -> Iterable[Defect]:
         # What the client did wrong is told with the command.
         return ()
     if rule == "login-refused":
-        auth, last = step.exchange.auth, step.session.auths[-1:]
-        if auth is not None and auth.cancelled:
-            return ()
-        if last and last[0].code == 235:
-            rule = "login-retried"
+        return _login(step, reply)
     return (_refused(rule, verb, reply, step.exchange),)
+
+
+def _login(step: Step, reply: Reply) -> Iterable[Defect]:
+    """A refused login, once for each mechanism and name."""
+    auth, last, told = step.exchange.auth, step.session.auths[-1:], step.state.told
+    if auth is None or auth.cancelled:
+        return ()
+    rule = "login-retried" if last and last[0].code == 235 else "login-refused"
+    tried = (rule, f"{auth.mechanism} {_text(auth.identity or b'')}")
+    if tried in told:
+        return ()
+    told.add(tried)
+    return (Defect(rule, reply.span, _told(reply, "AUTH")),)
 
 
 def _follows_from_others(step: Step, verb: str, code: int) -> bool:
     """The refusal says no more than what was already told: a step before it is missing."""
     state = step.state
-    if verb == "DATA" and state.refused and not state.accepted:
+    if verb in MESSAGE and state.refused and not state.accepted:
         return True
     if code != 503:
         return False

@@ -175,8 +175,10 @@ def _login(step: Step) -> Iterable[Defect]:
         return ()
     if not auth.secret_length or not _is_last(step):
         return ()
-    if not any(auth is each for each in step.session.auths[:MAX_LOGINS]):
+    told = (rule, f"{mechanism} {_quoted(auth.identity or b'')}")
+    if told in state.told or not any(auth is each for each in step.session.auths[:MAX_LOGINS]):
         return ()
+    state.told.add(told)
     name = f" as {_quoted(auth.identity)}" if auth.identity else ""
     outcome = ", refused" if auth.code is not None and auth.code >= 400 else ""
     return (Defect(rule, command.span, f"{mechanism}{name}{outcome}"),)

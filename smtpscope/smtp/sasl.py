@@ -118,7 +118,7 @@ class AuthExchange:
     def challenge(self, text: bytes, span: Span | None = None) -> None:
         """The server has sent `334 text`; `span` covers the text."""
         decoded = _decode(text)
-        if decoded is None:
+        if decoded is None and text.lower() != _AGREED.get(self.mechanism):
             where = span or Span(Direction.SERVER, 0, len(text))
             self._note("auth-base64", where, "the challenge")
         self._prompt = text if decoded is None else decoded
@@ -340,6 +340,10 @@ _FORMS = {
     "NTLM": _Form(_read_ntlm, 1, True, _hidden),
 }
 _SCRAM = _Form(_read_scram, 2, True, _show_scram)
+
+
+_AGREED = {"NTLM": b"ntlm supported", "GSSAPI": b"gssapi supported"}
+"""What Exchange says instead of an empty challenge, in lower case ([MS-SMTPNTLM] §2.2.1.2)."""
 
 
 def _form_of(mechanism: str) -> _Form | None:

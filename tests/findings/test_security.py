@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
@@ -274,10 +275,21 @@ def test_who_has_logged_in_may_send_anywhere() -> None:
 
 def test_a_hundred_logins_are_not_told_a_hundred_times() -> None:
     lines = ["S: 220 mx", "C: EHLO a.test", "S: 250 mx"]
-    lines += ["C: AUTH PLAIN AGFubgBzZWNyZXQ=", "S: 535 no"] * 100
+    for number in range(100):
+        name = b64encode(b"\0user%d\0secret" % number).decode()
+        lines += [f"C: AUTH PLAIN {name}", "S: 535 no"]
     (session,) = review(tuple(lines))
     rules = [finding.rule for finding in session.findings]
     assert 0 < rules.count("auth-in-cleartext") <= 5
+    assert 0 < rules.count("login-refused") <= 5
+
+
+def test_one_login_tried_a_hundred_times_is_told_once() -> None:
+    lines = ["S: 220 mx", "C: EHLO a.test", "S: 250 mx"]
+    lines += ["C: AUTH PLAIN AGFubgBzZWNyZXQ=", "S: 535 no"] * 100
+    (session,) = review(tuple(lines))
+    rules = [finding.rule for finding in session.findings]
+    assert rules.count("auth-in-cleartext") == rules.count("login-refused") == 1
 
 
 def test_the_secret_of_a_login_is_never_told() -> None:

@@ -386,6 +386,15 @@ def test_a_challenge_that_is_no_base64_is_told_of_the_server() -> None:
     assert exchange.redacted == ["[redacted 8 octets]"]
 
 
+@pytest.mark.parametrize("mechanism", ["NTLM", "GSSAPI"])
+def test_the_words_in_which_exchange_agrees_to_a_mechanism_are_no_mistake(mechanism: str) -> None:
+    exchange = AuthExchange(mechanism, None)
+    exchange.challenge(f"{mechanism} supported".encode())
+    assert exchange.defects == []
+    exchange.challenge(b"LOGIN supported")
+    assert rules(exchange) == ["auth-base64"]
+
+
 def test_a_line_of_12288_octets_is_long_enough_and_a_longer_one_is_told() -> None:
     exchange = AuthExchange("GSSAPI", None)
     exchange.response(b"A" * (MAX_LINE - 4))
