@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -115,12 +116,11 @@ class StreamAssembler:
         order = chosen[np.argsort(batch.key[chosen], kind="stable")]
         endpoints = batch.endpoints[order]
         firsts = np.flatnonzero(_changes(endpoints))
-        if self._may_overflow(batch, order, endpoints[firsts]) and end - begin > 1:
-            # Which connection is idle longest depends on the packet: split until none needs to go.
-            middle = (begin + end) // 2
-            self._absorb(batch, begin, middle)
-            self._absorb(batch, middle, end)
-            return
+        if self._may_overflow(batch, order, endpoints[firsts]):
+            # Which connection is idle longest depends on the packet: take them one by one.
+            order = chosen
+            endpoints = batch.endpoints[order]
+            firsts = np.arange(len(order))
 
         buffer = batch.buffer
         names = endpoints[firsts].tobytes()
@@ -145,13 +145,13 @@ class StreamAssembler:
             part = slice(bounds[group], bounds[group + 1])
             rows: list[Row] = list(zip(*(column[part] for column in columns), strict=True))
             self._follow(name, keys[group], buffer, rows)
+            if len(self._connections) > self._max_connections:
+                self._evict()
         self._fresh.sort(key=lambda pair: pair[0])
         for _, connection in self._fresh:
             self._count += 1
             connection.number = self._count
         self._fresh.clear()
-        while len(self._connections) > self._max_connections:
-            self._evict()
 
     def _choose(self, batch: SegmentBatch, begin: int, end: int) -> NDArray[np.intp]:
         """The rows that are SMTP, or may become it, or need a look by `_follow`."""
@@ -365,6 +365,8 @@ def _changes(endpoints: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return changes
 
 
+# Servers come again and again: one value for all of their connections.
+@lru_cache(maxsize=1024)
 def _endpoint(octets: bytes) -> Endpoint:
     if octets[:12] == bytes(10) + b"\xff\xff":
         return Endpoint(socket.inet_ntoa(octets[12:16]), int.from_bytes(octets[16:]))
