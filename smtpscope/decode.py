@@ -86,7 +86,9 @@ class SessionDecoder:
             self._newest = last.packet
         elif time < session.end - CLOCK_STEP:
             self._check_clock(event, time, last.packet)
-        if self._plain and isinstance(event, Data):
+        if self._plain and not isinstance(event, Noted):
+            if not isinstance(event, Data):
+                self._observe(event)
             found = dialogue.feed(event)
             if dialogue.upgraded:
                 self._upgrade(found)
@@ -259,13 +261,14 @@ class CaptureDecoder:
             number = connection.number
             decoder = self._open.get(number)
             for event in stream:
-                if decoder is None:
-                    # Every connection's first event says that it opens.
-                    assert isinstance(event, Opened)
-                    self.begun += 1
-                    decoder = SessionDecoder(event, number, self._capture, self._policy)
-                    self._open[number] = decoder
-                decoder.feed(event)
+                if decoder is not None:
+                    decoder.feed(event)
+                    continue
+                # Every connection's first event says that it opens.
+                assert isinstance(event, Opened)
+                self.begun += 1
+                decoder = SessionDecoder(event, number, self._capture, self._policy)
+                self._open[number] = decoder
             stream.clear()
             if connection.ended and decoder is not None:
                 del self._open[number]

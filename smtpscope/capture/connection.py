@@ -143,7 +143,7 @@ class Connection:
         server.advance(time, packet, ending=True)
         if not (client.closed and server.closed):
             self._log.add(Closed(how, direction, time, packet))
-        client.tail = server.tail = b""
+        client.tail, server.tail = [], []
         self.ended = True
 
     def _accepts_syn(

@@ -37,6 +37,8 @@ WAITING_OCTETS = 1 << 20
 WAITING_PIECES = 4096
 #: How many octets already delivered are kept to compare retransmissions with.
 HISTORY = 1 << 14
+#: In how many pieces they lie before they are joined.
+TAIL = 4
 #: A segment farther than this from the expected sequence number is not of this connection: the
 #: largest window that TCP can have (RFC 7323 §2.3).
 REACH = 1 << 30
@@ -128,7 +130,7 @@ class Log:
         self.slices.clear()
         self.marks.clear()
         self.current = None
-        receiver.tail = (data if len(data) >= HISTORY else receiver.tail + data)[-HISTORY:]
+        receiver.remember(data)
 
 
 class Receiver:
@@ -179,7 +181,7 @@ class Receiver:
         self.held: list[_Segment] = []
         self.waiting: list[_Piece] = []
         self.waiting_octets = 0
-        self.tail = b""
+        self.tail: list[bytes] = []
         self.again = 0
         self.again_octets = 0
         self.again_first: Span | None = None
@@ -188,6 +190,16 @@ class Receiver:
         """The SYN came: the stream begins behind its sequence number `isn`."""
         self.isn = isn
         self._begin_at((isn + 1) & MASK)
+
+    def remember(self, data: bytes) -> None:
+        """`data` was delivered: it ends the `tail` that retransmissions are compared with."""
+        tail = self.tail
+        if len(data) >= HISTORY:
+            self.tail = [data[-HISTORY:]]
+        elif len(tail) < TAIL:
+            tail.append(data)
+        else:
+            self.tail = [b"".join((*tail, data))[-HISTORY:]]
 
     def segment(
         self, seq: int, payload: bytes, missing: int, fin: bool, time: int, packet: int
@@ -266,7 +278,7 @@ class Receiver:
         self.fin = fin
         self.closed = True
         self.steady = False
-        self.tail = b""
+        self.tail = []
 
     def _begin_at(self, seq: int) -> None:
         self.expected = seq
@@ -317,7 +329,7 @@ class Receiver:
         self.log.add(Gap(self.direction, self.offset, length, time, packet, reason))
         self.expected = (self.expected + length) & MASK
         self.offset += length
-        self.tail = b""
+        self.tail = []
 
     def _insert(self, new: _Piece) -> None:
         """Put the parts of `new` that are not there yet among the waiting pieces."""
@@ -350,7 +362,7 @@ class Receiver:
                 self.again_first = Span(self.direction, max(start, 0), end)
 
     def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
-        known = self.tail
+        known = b"".join(self.tail)
         if self.log.current is self:
             known += b"".join(self.log.slices)
         known = known[-HISTORY:]

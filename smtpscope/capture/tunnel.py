@@ -71,6 +71,11 @@ class TunnelStripper:
         """Take one event and give those that may be passed on now, in order."""
         if self.done or not isinstance(event, Data | Gap | Closed):
             return [event]
+        if isinstance(event, Data) and not (self._held or self._seen[0] or self._challenges):
+            # A server that speaks first is behind no tunnel.
+            self.done = event.direction is Direction.SERVER
+            if self.done:
+                return [event]
         if self._challenges and event.direction is Direction.SERVER and self._is_page(event):
             return [event] if isinstance(event, Gap) else []
         if not isinstance(event, Data):

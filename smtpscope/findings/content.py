@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
-from smtpscope.message.headers import first_value
 from smtpscope.message.mime import Attachment
 from smtpscope.session import Content
 from smtpscope.stream import Defect
@@ -175,9 +174,10 @@ def _differs(attachment: Attachment) -> str:
 
 
 def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
-    value = first_value(message.headers, b"from")
-    if value is None:
+    fields = message.fields.get(b"from")
+    if not fields:
         return
+    value = fields[0].value
     sender = sender.lower()
     direct = bool(sender) and b"@" + sender in value.lower()
     if direct and value.count(b"@") == 1:

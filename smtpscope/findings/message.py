@@ -252,32 +252,33 @@ def _message(step: Step) -> Iterable[Defect]:
 
 
 def _header(message: Message, now: int) -> Found:
-    first: dict[bytes, Header] = {}
-    words = False
-    for header in message.headers:
-        name = header.name.lower()
-        if name not in first:
-            first[name] = header
-        elif name in _ONCE:
-            yield "header-twice", header, _shown(header)
-        words = words or b"=?" in header.value
-    if b"from" not in first:
+    fields = message.fields
+    if len(fields) < len(message.headers):
+        for name, again in fields.items():
+            if name in _ONCE:
+                for header in again[1:]:
+                    yield "header-twice", header, _shown(header)
+    if b"from" not in fields:
         yield "from-missing", None, ""
-    yield from _date(first.get(b"date"), now)
-    identifier = first.get(b"message-id")
+    yield from _date(_first(message, b"date"), now)
+    identifier = _first(message, b"message-id")
     if identifier is None:
         yield "message-id-missing", None, ""
     elif _MESSAGE_ID.fullmatch(unfold(identifier.value)) is None:
         yield "message-id-malformed", identifier, _shown(identifier)
-    if b"content-type" in first and b"mime-version" not in first:
-        yield "mime-version-missing", first[b"content-type"], ""
-    blind = first.get(b"bcc")
+    if b"content-type" in fields and b"mime-version" not in fields:
+        yield "mime-version-missing", _first(message, b"content-type"), ""
+    blind = _first(message, b"bcc")
     if blind is not None and blind.value.strip():
         yield "bcc-shown", blind, ""
-    if words:
-        yield from _encoded_words(message.headers)
-    if b"received" in first:
+    yield from _encoded_words(message.headers)
+    if b"received" in fields:
         yield from _hops(message)
+
+
+def _first(message: Message, name: bytes) -> Header | None:
+    fields = message.fields.get(name)
+    return fields[0] if fields else None
 
 
 def _date(header: Header | None, now: int) -> Found:

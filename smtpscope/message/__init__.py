@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from smtpscope.message.addresses import addr_specs, split_mailboxes
-from smtpscope.message.headers import Header, first_value
+from smtpscope.message.headers import Header
 from smtpscope.message.mime import Attachment, Flaw, Part, StructureReader
 from smtpscope.message.octets import OctetCounter, OctetCounts
 from smtpscope.message.text import decode_octets, decode_text, unfold
@@ -30,7 +30,6 @@ _VOUCHING = frozenset(
         b"arc-seal",
     }
 )
-_VOUCHING_LENGTHS = frozenset(map(len, _VOUCHING))
 
 
 @dataclass(slots=True)
@@ -55,16 +54,28 @@ class Message:
     octets: OctetCounts
     flaws: list[Flaw]
     _hops: list[Hop] | None = field(default=None, init=False, compare=False, repr=False)
+    _fields: dict[bytes, list[Header]] | None = field(
+        default=None, init=False, compare=False, repr=False
+    )
 
     @property
     def complete(self) -> bool:
         """No octet was lost, and none left out of the summary."""
         return not self.missing and not self.truncated
 
+    @property
+    def fields(self) -> dict[bytes, list[Header]]:
+        """The fields by their lower-case names, from the top of the header down."""
+        if self._fields is None:
+            self._fields = {}
+            for header in self.headers:
+                self._fields.setdefault(header.name.lower(), []).append(header)
+        return self._fields
+
     def text(self, name: bytes) -> str | None:
         """The first field called `name` (lower-case), decoded; None where there is none."""
-        value = first_value(self.headers, name)
-        return None if value is None else decode_text(value)
+        found = self.fields.get(name)
+        return decode_text(found[0].value) if found else None
 
     def texts(self, name: bytes) -> list[str]:
         """Every field called `name` (lower-case), decoded, from the top of the header down."""
@@ -134,15 +145,16 @@ class Message:
 
         Authentication-Results (RFC 8601), DKIM-Signature (RFC 6376) and those of ARC (RFC 8617).
         """
+        if _VOUCHING.isdisjoint(self.fields):
+            return []
         return [
             (decode_octets(name), decode_octets(unfold(value)))
             for name, value in self.headers
-            if len(name) in _VOUCHING_LENGTHS and name.lower() in _VOUCHING
+            if name.lower() in _VOUCHING
         ]
 
     def _values(self, name: bytes) -> list[bytes]:
-        length = len(name)
-        return [h.value for h in self.headers if len(h.name) == length and h.name.lower() == name]
+        return [header.value for header in self.fields.get(name, ())]
 
 
 class MessageBuilder:
