@@ -365,6 +365,9 @@ def _follows_from_others(step: Step, verb: str, code: int) -> bool:
     state = step.state
     if verb in MESSAGE and state.refused and not state.accepted:
         return True
+    banner = step.session.banner
+    if verb in HELLO and banner is not None and (banner.code or 0) >= 400:
+        return True
     if code != 503:
         return False
     if verb == "RCPT":
@@ -373,7 +376,7 @@ def _follows_from_others(step: Step, verb: str, code: int) -> bool:
         return state.mail is not None or not state.hello
     if verb in LOGIN:
         return state.authenticated is not None or state.mail is not None or not state.hello
-    return verb in MESSAGE and not state.accepted
+    return verb in MESSAGE and (not state.accepted or state.chunked)
 
 
 def _hung_up(step: Step) -> bool:

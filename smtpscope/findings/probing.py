@@ -72,12 +72,13 @@ _UNKNOWN_USER = frozenset({550, 551, 553})
 class _Client:
     """What is remembered of one client address."""
 
-    __slots__ = ("accepted", "asked", "logins", "refused", "servers")
+    __slots__ = ("accepted", "asked", "known", "logins", "refused", "servers")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.refused: set[int] = set()
         self.asked: set[int] = set()
+        self.known: set[int] = set()
         self.logins: set[int] = set()
         self.servers: set[tuple[str, int]] = set()
 
@@ -152,13 +153,21 @@ def _login(client: _Client, auth: AuthExchange, span: Span, told: dict[str, Defe
         # challenge differs each time, though the password may be the same.
         secret = auth.secret if auth.mechanism in _READABLE else b""
         _remember(guesses, hash((auth.identity, secret)))
-        if len(guesses) >= MANY_LOGINS:
+        if _guesses(client):
             detail = f"{len(guesses):,} different logins refused by now"
             told["password-guessing"] = Defect("password-guessing", span, detail)
-    elif auth.code == 235 and len(guesses) >= MANY_LOGINS:
-        name = (auth.identity or b"")[:100].decode("utf-8", "backslashreplace")
-        detail = f"{name}, after {len(guesses):,} refused logins"
-        told["password-guessed"] = Defect("password-guessed", span, detail)
+    elif auth.code == 235:
+        if _guesses(client):
+            name = (auth.identity or b"")[:100].decode("utf-8", "backslashreplace")
+            detail = f"{name}, after {len(guesses):,} refused logins"
+            told["password-guessed"] = Defect("password-guessed", span, detail)
+        _remember(client.known, hash(auth.identity))
+
+
+def _guesses(client: _Client) -> bool:
+    """Behind one address may be many users (a webmail, an office), of whom some mistype."""
+    refused = len(client.logins)
+    return refused >= MANY_LOGINS and refused > 2 * len(client.known)
 
 
 def _offer(

@@ -309,11 +309,18 @@ def _unasked(step: Step) -> Iterable[Defect]:
     if step.command is not None or reply is None or step.exchange.greeting or reply.code == 421:
         return ()
     # A lost command may be known of only after its reply.
-    if not step.session.whole:
+    if not step.session.whole or _awaits_tls(step.previous):
         return ()
     return _once(
         step, "unsolicited-reply", reply.span, "" if reply.code is None else f"{reply.code}"
     )
+
+
+def _awaits_tls(previous: Exchange | None) -> bool:
+    """What stands here is told as plain text behind STARTTLS."""
+    if previous is None or previous.reply is None:
+        return False
+    return _verb(previous) == "STARTTLS" and previous.reply.accepted
 
 
 # -- commands in their order -----------------------------------------------------------------------
@@ -491,7 +498,7 @@ def _end(session: Session, state: State) -> Iterable[Defect]:
     banner, last = session.banner, exchanges[-1]
     if banner is None or banner.code is None or banner.code >= 400:
         return ()
-    if any(defect.rule.endswith("-unfinished") for defect in last.defects):
+    if any(defect.rule.endswith(("-unfinished", "-unanswered")) for defect in last.defects):
         # That tells how the connection ended, too.
         return ()
     open_ = _left_open(state, last)

@@ -284,6 +284,25 @@ def test_a_hundred_logins_are_not_told_a_hundred_times() -> None:
     assert 0 < rules.count("login-refused") <= 5
 
 
+def logins(*outcomes: tuple[str, int]) -> set[str]:
+    lines = ["S: 220 mx", "C: EHLO webmail.test", "S: 250 mx", "C: QUIT", "S: 221 bye"]
+    for name, code in outcomes:
+        secret = b64encode(f"\0{name}\0secret of {name}".encode()).decode()
+        lines += ["----", "S: 220 mx", f"C: AUTH PLAIN {secret}", f"S: {code} so"]
+    return {each.rule for session in review(tuple(lines)) for each in session.findings}
+
+
+def test_many_users_behind_one_address_of_whom_some_mistype_are_no_guessers() -> None:
+    users = [(f"user{number}", 535 if number % 4 == 3 else 235) for number in range(40)]
+    assert "password-guessing" not in logins(*users)
+    assert "password-guessed" not in logins(*users)
+
+
+def test_one_name_after_the_other_with_a_password_that_fits_one_is_guessing() -> None:
+    users = [(f"user{number}", 235 if number == 20 else 535) for number in range(40)]
+    assert {"password-guessing", "password-guessed"} <= logins(*users)
+
+
 def test_one_login_tried_a_hundred_times_is_told_once() -> None:
     lines = ["S: 220 mx", "C: EHLO a.test", "S: 250 mx"]
     lines += ["C: AUTH PLAIN AGFubgBzZWNyZXQ=", "S: 535 no"] * 100
