@@ -327,7 +327,11 @@ def _refusal(step: Step) -> Iterable[Defect]:
         return ()
     command = step.command
     if command is None:
-        if not step.exchange.greeting and reply.code != 421:
+        if step.exchange.greeting:
+            if reply.span.start and not step.session.whole:
+                # The greeting is missing, and this reply answers something else.
+                return ()
+        elif reply.code != 421:
             return ()
         verb = ""
     else:

@@ -342,7 +342,7 @@ def _after_refusal(step: Step) -> Iterable[Defect]:
     command, banner = step.command, step.session.banner
     if banner is None or banner.code is None or banner.code < 400 or command is None:
         return ()
-    if command.packet <= banner.packet:
+    if command.packet <= banner.packet or not step.session.whole:
         return ()
     return _once(step, "greeting-ignored", command.span, f"{command.verb} after {banner.code}")
 
@@ -470,8 +470,8 @@ def _beginning(session: Session, state: State) -> Iterable[Defect]:
     greeting, early = exchanges[0].replies[0], exchanges[1].command
     if early is None or early.packet >= greeting.packet or _speaks_early(state):
         return ()
-    if greeting.span.start and session.tunnel is None:
-        # An earlier part of the greeting is missing, and with it the time when it began.
+    if not session.whole:
+        # An earlier part of the greeting may be missing, and with it the time when it began.
         return ()
     return (Defect("client-speaks-first", early.span, _name(early)),)
 
