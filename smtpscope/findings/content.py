@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from smtpscope.findings.message import field_span
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
@@ -114,24 +115,22 @@ _NAME_LENGTH = 150
 
 
 def _message(step: Step) -> Iterable[Defect]:
-    exchange = step.exchange
+    exchange, command = step.exchange, step.command
     content = exchange.content
-    if not exchange.last or not isinstance(content, Content):
+    if not exchange.last or command is None or not isinstance(content, Content):
         return ()
     message = content.finish()
     found: list[Defect] = []
-    span = exchange.command.span if exchange.command is not None else None
-    if span is None:
-        return ()
     for rule, detail in _attachments(message):
-        found.append(Defect(rule, span, detail))
+        found.append(Defect(rule, command.span, detail))
         if len(found) == MAX_TOLD:
             break
     mail = step.state.mail
     path = mail.path.path if mail is not None and mail.path is not None else None
     rewritten = path is not None and path.local[:5].upper() in _REWRITTEN
     for rule, detail in _from(message, path.domain if path and not rewritten else b""):
-        found.append(Defect(rule, span, detail))
+        author = field_span(command, message, message.fields[b"from"][0])
+        found.append(Defect(rule, author, detail))
     return found
 
 

@@ -233,8 +233,13 @@ def _message(step: Step) -> Iterable[Defect]:
     # Where octets are missing, so may be what is looked for.
     if message.missing or any(each.rule in _UNFINISHED for each in exchange.defects):
         return ()
+    if step.state.mail is None and not step.session.whole:
+        return ()
+    if not message.size and not step.state.accepted:
+        # RFC 2920 §3.1: a lone dot where all recipients are refused is no message.
+        return ()
     found = [
-        Defect(rule, _field_span(command, message, field), detail)
+        Defect(rule, field_span(command, message, field), detail)
         for rule, field, detail in _header(message, command.time)
     ]
     for flaw in message.flaws:
@@ -348,7 +353,7 @@ def _shown(header: Header) -> str:
     return decode_octets(header.name + b":" + header.value[:_SHOWN])
 
 
-def _field_span(command: Command, message: Message, field: Header | None) -> Span:
+def field_span(command: Command, message: Message, field: Header | None) -> Span:
     """The field's octets where its place is certain, else the header's."""
     size = message.root.body
     if field is not None:

@@ -48,6 +48,12 @@ def test_a_message_beyond_the_bounds_is_told_once() -> None:
     assert findings(*FIELDS, *nested[:9], "From: a@b.test", "", "x") == {}
 
 
+def test_nothing_is_said_of_a_message_whose_beginning_may_be_missing() -> None:
+    chunk = ("C: BDAT 4 LAST", "C: hi", "S: 250 ok", "C: QUIT", "S: 221 bye")
+    (session,) = review((*START[:1], "C<90", *START[1:], *chunk))
+    assert [each.rule for each in session.findings if each.group == "message"] == []
+
+
 @pytest.mark.parametrize("cut", [("C<40", *END), ("C fin",), ("C rst",)])
 def test_nothing_is_said_of_a_message_that_was_not_captured_whole(cut: tuple[str, ...]) -> None:
     lines = ("Content-Type: multipart/mixed; boundary=b", "", "--b", "", "x")

@@ -270,6 +270,19 @@ def test_who_has_logged_in_may_send_anywhere() -> None:
     assert "open-relay" not in under(Policy(frozenset({"example.org"})), login)
 
 
+# -- where they point ----------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_the_author_points_at_the_from_field() -> None:
+    start = ("S: 220 mx", "C: HELO a.test", "S: 250 mx", "C: MAIL FROM:<ann@example.net>", "S: 250")
+    header = ("C: Subject: x", "C: From: Bank <service@bank.example>", "C:", "C: .", "S: 250 ok")
+    said = (*start, "C: RCPT TO:<bob@example.org>", "S: 250", "C: DATA", "S: 354", *header)
+    (session,) = review(said)
+    (found,) = [each for each in session.findings if each.rule == "from-differs"]
+    octets = "".join(f"{line[3:]}\r\n" for line in said if line.startswith("C:"))
+    assert octets[found.span.start : found.span.end] == "From: Bank <service@bank.example>"
+
+
 # -- bounds --------------------------------------------------------------------------------------
 
 
