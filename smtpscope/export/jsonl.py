@@ -31,7 +31,7 @@ SCHEMA = "smtpscope.session/1"
 Object = dict[str, Any]
 
 _REMEMBERED = 200
-"""Octets of a command's argument or of a reply beyond which it will hardly come again."""
+"""Octets of a command's argument or of a reply beyond which its text is not kept."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What is encoded was made here: there is no cycle to look for in it.
@@ -40,7 +40,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
-    return _encode(session_object(session, reveal=reveal))
+    head = _encode(_session(session, reveal))
+    exchanges = ", ".join([_exchange(each, session, reveal) for each in session.exchanges])
+    findings = _encode([_finding(finding) for finding in session.findings])
+    return f'{head[:-1]}, "exchanges": [{exchanges}], "findings": {findings}}}'
 
 
 def schema() -> Object:
@@ -49,8 +52,8 @@ def schema() -> Object:
     return loaded
 
 
-def session_object(session: Session, *, reveal: bool = False) -> Object:
-    """The session as JSON's types. `reveal`: with the secrets of AUTH."""
+def _session(session: Session, reveal: bool) -> Object:
+    """What is said of the session as a whole."""
     found: Object = {
         "schema": SCHEMA,
         "number": session.number,
@@ -76,8 +79,6 @@ def session_object(session: Session, *, reveal: bool = False) -> Object:
     found["auth"] = [_auth(auth, reveal) for auth in session.auths]
     found["transactions"] = [_transaction(transaction) for transaction in session.transactions]
     found["timing"] = _timing(session.timing)
-    found["exchanges"] = _exchanges(session, reveal)
-    found["findings"] = [_finding(finding) for finding in session.findings]
     return found
 
 
@@ -273,66 +274,56 @@ def _optional(value: str | None) -> str | None:
     return text(value) if value is not None else None
 
 
-def _exchanges(session: Session, reveal: bool) -> list[Object]:
-    return [_exchange(exchange, session, reveal) for exchange in session.exchanges]
-
-
-def _exchange(exchange: Exchange, session: Session, reveal: bool) -> Object:
+def _exchange(exchange: Exchange, session: Session, reveal: bool) -> str:
     """One exchange of `session`; `latency` is in seconds and None where a side is missing."""
     command, replies = exchange.command, exchange.replies
-    asked = latency = answered = None
+    asked = latency = answered = "null"
     if command is not None:
         began = time = command.time
-        hidden = command.redacted if not reveal else None
-        asked = _command(command.verb, command.argument if hidden is None else hidden)
+        argument = command.argument
+        if command.redacted is not None and not reveal:
+            argument = command.redacted
+        encode = _command if len(argument) <= _REMEMBERED else _command.__wrapped__
+        asked = encode(command.verb, argument)
     else:
         began, time = session.start, replies[0].time
     if replies:
         first = replies[0]
-        answered = _reply(first, exchange, reveal)
+        answered = _answer(first, exchange, reveal)
         if command is not None or exchange.greeting:
-            latency = round((first.time - began) / 1e9, 6)
-    found: Object = {
-        "time": iso_time(time),
-        "command": asked,
-        "latency": latency,
-        "reply": answered,
-    }
+            latency = repr(round((first.time - began) / 1e9, 6))
+    more = ""
     if len(replies) > 1:
-        found["replies"] = [_reply(each, exchange, reveal) for each in replies]
-    return found
+        every = ", ".join([_answer(each, exchange, reveal) for each in replies])
+        more = f', "replies": [{every}]'
+    return (
+        f'{{"time": "{iso_time(time)}", "command": {asked}, "latency": {latency}, '
+        f'"reply": {answered}{more}}}'
+    )
 
 
-def _command(verb: str, argument: bytes) -> Object:
-    if len(argument) > _REMEMBERED:
-        return _command_object.__wrapped__(verb, argument)
-    return _command_object(verb, argument)
-
-
-def _reply(reply: Reply, exchange: Exchange, reveal: bool) -> Object:
+def _answer(reply: Reply, exchange: Exchange, reveal: bool) -> str:
     lines = reply.lines
     if reply.code == 334:
         lines = shown_lines(reply, exchange, reveal=reveal)
-    if len(lines) > 1 or len(lines[0]) > _REMEMBERED:
-        return _reply_object.__wrapped__(reply.code, reply.enhanced, lines)
-    return _reply_object(reply.code, reply.enhanced, lines)
+    again = len(lines) == 1 and len(lines[0]) <= _REMEMBERED
+    encode = _reply if again else _reply.__wrapped__
+    return encode(reply.code, reply.enhanced, lines)
 
 
-# The same is said again and again: what is made of it is kept, and not to be changed.
+# The same is said again and again: what is short is encoded once.
 @lru_cache(maxsize=4096)
-def _command_object(verb: str, argument: bytes) -> Object:
+def _command(verb: str, argument: bytes) -> str:
     found: Object = {"verb": text(verb)}
     _put(found, "argument", argument)
-    return found
+    return _encode(found)
 
 
 @lru_cache(maxsize=4096)
-def _reply_object(
-    code: int | None, enhanced: EnhancedCode | None, lines: tuple[bytes, ...]
-) -> Object:
+def _reply(code: int | None, enhanced: EnhancedCode | None, lines: tuple[bytes, ...]) -> str:
     found: Object = {"code": code, "enhanced": str(enhanced) if enhanced is not None else None}
     _put_all(found, "lines", lines)
-    return found
+    return _encode(found)
 
 
 def _finding(finding: Finding) -> Object:

@@ -59,6 +59,8 @@ RULES: dict[str, tuple[str, Rule]] = (
 )
 """Every rule by its id, with its group. Ids are stable: scripts and reports depend on them."""
 
+_SEVERITIES = {name: Severity[rule.severity.upper()] for name, (_, rule) in RULES.items()}
+
 MAX_TOLD = 5
 """Findings by one rule in a session; the last one says how many there were beyond."""
 
@@ -117,10 +119,10 @@ def judge(
 
 def finding(defect: Defect) -> Finding:
     """What a defect means."""
-    group, rule = RULES[defect.rule]
-    summary = f"{rule.summary}: {defect.detail}" if defect.detail else rule.summary
-    severity = Severity[rule.severity.upper()]
-    return Finding(defect.rule, severity, group, defect.span, summary, rule.spec, rule.advice)
+    name, span, detail = defect
+    group, rule = RULES[name]
+    summary = f"{rule.summary}: {detail}" if detail else rule.summary
+    return Finding(name, _SEVERITIES[name], group, span, summary, rule.spec, rule.advice)
 
 
 def _fold(findings: list[Finding]) -> list[Finding]:
