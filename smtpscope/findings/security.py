@@ -14,7 +14,7 @@ from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
-from smtpscope.smtp.values import Reply
+from smtpscope.smtp.values import Command, Reply
 from smtpscope.stream import Defect, Span
 
 RULES: dict[str, Rule] = {
@@ -181,7 +181,15 @@ def _login(step: Step) -> Iterable[Defect]:
     state.told.add(told)
     name = f" as {_quoted(auth.identity)}" if auth.identity else ""
     outcome = ", refused" if auth.code is not None and auth.code >= 400 else ""
-    return (Defect(rule, command.span, f"{mechanism}{name}{outcome}"),)
+    return (Defect(rule, _secret_span(step, command), f"{mechanism}{name}{outcome}"),)
+
+
+def _secret_span(step: Step, last: Command) -> Span:
+    """Some mechanisms end with an empty line of the client's, behind the one with the secret."""
+    earlier = step.previous
+    if last.argument or earlier is None or earlier.auth is not step.exchange.auth:
+        return last.span
+    return earlier.command.span if earlier.command is not None else last.span
 
 
 def _is_last(step: Step) -> bool:

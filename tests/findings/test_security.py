@@ -283,6 +283,15 @@ def test_what_is_wrong_with_the_author_points_at_the_from_field() -> None:
     assert octets[found.span.start : found.span.end] == "From: Bank <service@bank.example>"
 
 
+def test_a_login_points_at_the_line_with_the_secret_and_not_at_an_empty_one_behind_it() -> None:
+    token = b64encode(b"user=ann@example.org\1auth=Bearer secret\1\1").decode()
+    start = ("S: 220 mx", "C: EHLO a.test", "S: 250 mx", f"C: AUTH XOAUTH2 {token}")
+    (session,) = review((*start, "S: 334 e30=", "C:", "S: 535 5.7.8 no"))
+    (found,) = [each for each in session.findings if each.rule == "auth-in-cleartext"]
+    begin = len("EHLO a.test\r\n")
+    assert (found.span.start, found.span.end) == (begin, begin + len(f"AUTH XOAUTH2 {token}\r\n"))
+
+
 # -- bounds --------------------------------------------------------------------------------------
 
 
