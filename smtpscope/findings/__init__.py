@@ -30,7 +30,7 @@ from smtpscope.findings import (
     timing,
     tls,
 )
-from smtpscope.findings.rule import LONG, Rule, StepCheck
+from smtpscope.findings.rule import LASTING, LONG, Rule, StepCheck
 from smtpscope.findings.walk import NO_POLICY, Policy, State, walk
 from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Defect
@@ -69,6 +69,7 @@ _REFUSED = tuple(check for module in _MODULES for check in module.CHECKS.refused
 _LONG = tuple(check for module in _MODULES for check in module.CHECKS.long)
 _UNKNOWN = tuple(check for module in _MODULES for check in module.CHECKS.unknown)
 _SESSION = tuple(check for module in _MODULES for check in module.CHECKS.session)
+_LASTING = tuple(check for module in _MODULES for check in module.CHECKS.lasting)
 
 
 def _checks(verb: str) -> tuple[StepCheck, ...]:
@@ -110,8 +111,13 @@ def judge(
                 defects.extend(found)
         if len(defects) > limit:
             break
-    for session_check in _SESSION:
-        defects.extend(session_check(session, state))
+    session_checks = _SESSION
+    if session.end - session.start > LASTING:
+        session_checks += _LASTING
+    for session_check in session_checks:
+        found = session_check(session, state)
+        if found:
+            defects.extend(found)
     del defects[limit:]
     defects.sort(key=_place)
     return _fold([finding(defect) for defect in defects])

@@ -13,6 +13,10 @@ LONG = 400
 """Octets of an argument beyond which it is looked at for being too long."""
 
 
+LASTING = 50_000_000
+"""Nanoseconds beyond which somebody may have waited for nothing."""
+
+
 class Rule(NamedTuple):
     """`severity` is chat, note, warning or error; `spec` is where the rule stands.
 
@@ -35,7 +39,8 @@ class Checks(NamedTuple):
     `commands` by verb ("." for the end of a message, "(auth)"), `every` on each exchange, the
     ones without a command included, and `session` once, at the end, with the last state. Most
     exchanges are spared the others: `refused` is for replies of 4yz and above, `long` for
-    arguments of more than `LONG` octets, `unknown` for verbs that no table has.
+    arguments of more than `LONG` octets, `unknown` for verbs that no table has. And `lasting` is
+    asked, as `session` is, of sessions that last longer than `LASTING`.
     """
 
     commands: Mapping[str, tuple[StepCheck, ...]] = {}
@@ -43,4 +48,5 @@ class Checks(NamedTuple):
     refused: tuple[StepCheck, ...] = ()
     long: tuple[StepCheck, ...] = ()
     unknown: tuple[StepCheck, ...] = ()
+    lasting: tuple[SessionCheck, ...] = ()
     session: tuple[SessionCheck, ...] = ()

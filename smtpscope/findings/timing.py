@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import LASTING, Checks, Rule
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.values import Command, Reply
@@ -41,7 +41,7 @@ MIN_DELAYED = 4
 GAVE_UP = 5 * SECOND
 """A client that leaves sooner than this did not wait for a timeout: it left for another reason."""
 
-WORTH_TELLING = SECOND // 20
+WORTH_TELLING = LASTING
 """Time that PIPELINING must save before it is told."""
 
 SLOW_TRANSFER = 60 * SECOND
@@ -330,5 +330,5 @@ def _seconds(time: int) -> str:
 
 CHECKS = Checks(
     commands={".": (_transfer,), "": (_ended_while_idle,)},
-    session=(_greeting, _timeouts, _leaving, _idle, _tarpit, _savings),
+    lasting=(_greeting, _timeouts, _leaving, _idle, _tarpit, _savings),
 )
