@@ -127,8 +127,8 @@ def _size_defects(command: Command, message: Message, state: State) -> Iterable[
     if not declared:
         return
     size = message.size
-    # An estimate is allowed; a client that counts LF for CR LF is some hundredths short.
-    if size > declared + declared // 100 + 2 or declared > 2 * size + SLACK:
+    # An estimate is allowed; a client that counts LF for CR LF is a few hundredths short.
+    if size > declared + declared // 16 + 2 or declared > 2 * size + SLACK:
         detail = f"SIZE={declared}, but {size:,} octets came"
         yield Defect("size-mismatch", command.span, detail)
 

@@ -308,12 +308,23 @@ def _unasked(step: Step) -> Iterable[Defect]:
     reply = step.reply
     if step.command is not None or reply is None or step.exchange.greeting or reply.code == 421:
         return ()
+    if _says_farewell(step.session):
+        return ()
     # A lost command may be known of only after its reply.
     if not step.session.whole or _awaits_tls(step.previous):
         return ()
     return _once(
         step, "unsolicited-reply", reply.span, "" if reply.code is None else f"{reply.code}"
     )
+
+
+def _says_farewell(session: Session) -> bool:
+    """The last reply is of 4yz to nothing, as Exchange says before it hangs up on the mute."""
+    last = session.exchanges[-1]
+    reply = last.reply
+    if last.command is not None or reply is None or last.greeting or reply.code is None:
+        return False
+    return reply.code // 100 == 4 and session.closed_by is Direction.SERVER
 
 
 def _awaits_tls(previous: Exchange | None) -> bool:
@@ -509,7 +520,7 @@ def _end(session: Session, state: State) -> Iterable[Defect]:
         # Who leaves without an answer has been told of, and need not say QUIT.
         return (Defect("closed-without-quit", _last(session), open_),) if last.replies else ()
     code = next(each.replies[-1].code for each in reversed(exchanges) if each.replies)
-    if code in CLOSING:
+    if code in CLOSING or _says_farewell(session):
         return ()
     return (Defect("server-closed", _last(session), open_ or f"after {code}"),)
 

@@ -239,7 +239,9 @@ def _idle(session: Session, _: State) -> Iterable[Defect]:
 
 def _ended_while_idle(step: Step) -> Iterable[Defect]:
     reply, previous = step.reply, step.previous
-    if step.command is not None or reply is None or reply.code != 421 or previous is None:
+    if step.command is not None or reply is None or reply.code is None or previous is None:
+        return ()
+    if reply.code // 100 != 4:
         return ()
     text = reply.lines[0].lower()
     if not any(word in text for word in _IDLE_WORDS) or not previous.replies:
