@@ -35,9 +35,8 @@ RULES: dict[str, Rule] = {
         "chat",
         "the server would take a password without TLS",
         "RFC 8314 §4.1",
-        "Nothing was shown here, but a client that is set up carelessly will show its password. "
         "The server's administrator should offer PLAIN and LOGIN only under TLS "
-        "(Postfix: smtpd_tls_auth_only = yes; Exim: auth_advertise_hosts).",
+        "(Postfix: smtpd_tls_auth_only = yes), lest a careless client show its password.",
     ),
     "secret-unasked": Rule(
         "warning",

@@ -18,9 +18,9 @@ WIDTH = 118
 
 def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), legacy_windows=False)
-    for session in read_sessions(CAPTURE):
-        for line in lines(session, width=WIDTH, colour=True):
-            console.print(Text.from_ansi(line), soft_wrap=True)
+    refused, _ = read_sessions(CAPTURE)
+    for line in lines(refused, width=WIDTH, colour=True):
+        console.print(Text.from_ansi(line), soft_wrap=True)
     title = f"smtpscope read {CAPTURE.name}"
     (HERE / "review.svg").write_text(console.export_svg(title=title))
 
