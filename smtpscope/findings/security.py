@@ -152,7 +152,9 @@ RUN = 128
 _MASKED = re.compile(rb"X{7}[A-Z]\Z")
 _MASKED_VERB = "X" * len("STARTTLS")
 _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
-_PROGRAM = re.compile(rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`[^`]+`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)")
+_PROGRAM = re.compile(
+    rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`[^`]+`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)"
+)
 _SUSPECT = re.compile(rb"[$`;|&]")
 _TLS_HANDSHAKE = b"\x16\x03"
 
