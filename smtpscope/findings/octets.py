@@ -139,9 +139,11 @@ def place(command: Command, message: Message, offset: int, length: int = 1) -> S
     Behind lines whose doubled dot was taken away it stands by at most so many octets further on.
     """
     span = command.span
-    framing = len(b".\r\n") if command.verb == "." else 0
-    start = 0 if command.verb == "." else span.end - span.start - message.size
-    doubled = span.end - span.start - start - framing - message.size
+    beside = span.end - span.start - message.size
+    # Where the lone dot was not seen, all octets are the message's.
+    framing = min(len(b".\r\n"), beside) if command.verb == "." else 0
+    start = 0 if command.verb == "." else beside
+    doubled = beside - start - framing
     if message.missing or start < 0 or doubled < 0:
         return span
     return span.part(start + offset, start + offset + length + doubled)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import starmap
 
 from smtpscope import reference
 from smtpscope.findings.rule import Checks, Rule
@@ -127,12 +128,16 @@ def _parameters(step: Step) -> Iterable[Defect]:
     if command is None or exchange.path is None:
         return ()
     found: list[Defect] = []
-    for parameter in exchange.path.parameters:
+    parameters: Iterable[Parameter] = exchange.path.parameters
+    if exchange.path.defects:
+        # Of one that is given twice, which is told with it, the last one counts.
+        parameters = starmap(Parameter, dict(parameters).items())
+    for parameter in parameters:
         keyword, value = parameter
         extensions = _extensions(command.verb, keyword)
         if not extensions:
             # What follows a malformed path need not be meant for parameters.
-            if not exchange.path.defects:
+            if all(defect.rule == "parameter-twice" for defect in exchange.path.defects):
                 span = _place(step, parameter)
                 found.append(Defect("parameter-unknown", span, keyword[:SHOWN]))
             continue

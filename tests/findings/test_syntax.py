@@ -66,6 +66,13 @@ def test_a_finding_in_a_message_points_at_its_octet_however_many_dots_were_doubl
     assert finding.span.end - finding.span.start == 1 + len(dots)
 
 
+def test_a_finding_in_a_message_whose_end_was_not_seen_points_at_its_octet() -> None:
+    lines = (*GREETING, *ENVELOPE, "C: DATA", "S: 354 Go on", "C: Subject: x", "C: ", "C: a\0b")
+    escaped = tuple(line.replace("\0", "\\0") for line in lines)
+    (finding,) = found("message-nul", *escaped, "C: c<LF>", "C: .", "S: 250 2.0.0 Ok")
+    assert octets_of(finding, *lines) == b"\0"
+
+
 def test_a_finding_in_a_chunk_points_at_its_octet() -> None:
     lines: tuple[str, ...] = (
         "S: 220 mx.example.org",
@@ -76,6 +83,17 @@ def test_a_finding_in_a_chunk_points_at_its_octet() -> None:
     escaped = tuple(line.replace("\0", "\\0") for line in lines)
     (finding,) = found("message-nul", *escaped, "S: 250 2.0.0 Ok")
     assert octets_of(finding, *lines) == b"\0"
+
+
+def test_parameters_beside_one_that_is_given_twice_are_each_told_once() -> None:
+    lines = (*GREETING, "C: MAIL FROM:<ann@example.net> SIZE=1 SIZE=2 FOO=bar")
+    for rule, octets in (
+        ("parameter-not-offered", b"SIZE=2"),
+        ("parameter-twice", b"SIZE=2"),
+        ("parameter-unknown", b"FOO=bar"),
+    ):
+        (finding,) = found(rule, *lines, "S: 555 5.5.4 No")
+        assert octets_of(finding, *lines) == octets
 
 
 def test_a_parameter_is_pointed_at_by_itself() -> None:
