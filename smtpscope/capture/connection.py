@@ -139,8 +139,8 @@ class Connection:
 
     def _end(self, how: str, direction: Direction, time: int, packet: int) -> None:
         client, server = self._of(Direction.CLIENT), self._of(Direction.SERVER)
-        client.advance(time, packet, ending=True)
-        server.advance(time, packet, ending=True)
+        client.advance(time, packet, ending=server)
+        server.advance(time, packet, ending=client)
         if not (client.closed and server.closed):
             self._log.add(Closed(how, direction, time, packet))
         client.tail, server.tail = [], []

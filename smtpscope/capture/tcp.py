@@ -245,10 +245,11 @@ class Receiver:
                 self._insert(_Piece(max(begin, end), cut, None, time, packet))
         self.advance(time, packet)
 
-    def advance(self, time: int, packet: int, *, ending: bool = False) -> None:
+    def advance(self, time: int, packet: int, *, ending: Receiver | None = None) -> None:
         """Deliver what is in order, and give up the holes that nothing will fill any more.
 
-        To be called when `acked` has changed while not `steady`. `ending`: no more will come.
+        To be called when `acked` has changed while not `steady`. `ending`: no more will come, and
+        what that peer acknowledged beyond the last octet is lost.
         """
         if self.held:
             self._settle()
@@ -262,13 +263,18 @@ class Receiver:
                 hole_end = self.fin.offset
             else:
                 break
-            if ending or self._acknowledged(hole_end):
+            if ending is not None or self._acknowledged(hole_end):
                 reason = "lost"
             elif self.waiting_octets > WAITING_OCTETS or len(self.waiting) > WAITING_PIECES:
                 reason = "bound"
             else:
                 break
             self._gap(hole_end - self.offset, time, packet, reason)
+        if ending is not None and self.fin is None and self.acked != UNKNOWN:
+            lost = distance(self.expected, self.acked)
+            # A FIN that was not captured takes one number: this one too, where the peer sent its.
+            if 1 < lost <= REACH:
+                self._gap(lost - (ending.fin is not None), time, packet, "lost")
         if self.fin is not None and self.fin.offset == self.offset:
             self._close(self.fin)
         self.steady = not self.waiting and self.fin is None

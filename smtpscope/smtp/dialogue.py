@@ -108,8 +108,9 @@ class Dialogue:
         for exchange in self._commands.finish():
             self._expect(exchange)
         self._drop_unbegun_message()
+        rule = "reply-lost" if self._replies_lost else "missing-reply"
         while self._pending:
-            self._give_up(self._pending[0], "missing-reply")
+            self._give_up(self._pending[0], rule)
         return self._take_done()
 
     def _drop_unbegun_message(self) -> None:

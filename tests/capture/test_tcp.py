@@ -518,3 +518,41 @@ def test_the_last_of_two_different_answers_to_a_syn_counts() -> None:
     )
     assert len(wire.connections) == 1
     assert wire.stream(S) == b"220\r\n"
+
+
+@pytest.mark.parametrize("end", ["end", "rst"])
+def test_acknowledged_octets_that_were_never_captured_are_lost_at_the_end(end: str) -> None:
+    wire = Wire().feed(*handshake(), Segment(C, 1001, b"ab", ack=9001), Segment(C, 1003, ack=9011))
+    if end == "rst":
+        wire.feed(Segment(C, 1003, flags=RST))
+    else:
+        wire.finish()
+    assert wire.of(Gap) == [Gap(S, 0, 10, wire.packet * 1000, wire.packet, "lost")]
+    assert isinstance(wire.events[0][-1], Closed)
+
+
+def test_the_acknowledgment_of_a_fin_that_was_not_captured_is_no_loss() -> None:
+    wire = joined([*handshake(), Segment(C, 1001, b"ab", ack=9001), Segment(C, 1003, ack=9002)])
+    assert wire.of(Gap) == []
+
+
+def test_a_fin_lost_with_the_octets_before_it_is_none_of_them() -> None:
+    wire = joined(
+        [
+            *handshake(),
+            Segment(C, 1001, b"ab", ack=9001),
+            Segment(C, 1003, flags=FIN | ACK, ack=9012),
+        ]
+    )
+    assert [(e.direction, e.length) for e in wire.of(Gap)] == [(S, 10)]
+
+
+def test_what_waits_behind_a_hole_is_given_out_before_what_is_lost_at_the_end() -> None:
+    wire = joined([*handshake(), Segment(C, 1003, b"cd", ack=9001), Segment(S, 9001, ack=1009)])
+    assert [(e.offset, e.length) for e in wire.of(Gap)] == [(0, 2), (4, 4)]
+    assert wire.stream(C) == b"\0\0cd\0\0\0\0"
+
+
+def test_an_acknowledgment_out_of_reach_is_no_loss() -> None:
+    wire = joined([*handshake(), Segment(C, 1001, b"ab", ack=9001 + (1 << 31) - 5)])
+    assert wire.of(Gap) == []
