@@ -68,7 +68,7 @@ class Dialogue:
         self._asker = Direction.CLIENT
         self._heard = [False, False]
         self._greeted = False
-        self._replies_holed = midstream
+        self._replies_gapped = False
         self._replies_lost = False
         self._unended = False
         self._parted = False
@@ -108,7 +108,8 @@ class Dialogue:
         for exchange in self._commands.finish():
             self._expect(exchange)
         self._drop_unbegun_message()
-        rule = "reply-lost" if self._replies_lost else "missing-reply"
+        # Behind a gap each reply may have been taken for that to the command before.
+        rule = "reply-lost" if self._replies_gapped else "missing-reply"
         while self._pending:
             self._give_up(self._pending[0], rule)
         return self._take_done()
@@ -166,7 +167,7 @@ class Dialogue:
     def _read_replies(self) -> None:
         while (found := self._replies.next()) is not None:
             if isinstance(found, Gap):
-                self._replies_holed = self._replies_lost = True
+                self._replies_gapped = self._replies_lost = True
                 if not self._commands.idle:
                     self._read_commands()
             else:
@@ -225,7 +226,7 @@ class Dialogue:
                 break
         else:
             return None
-        holed = self._replies_holed
+        holed = self._midstream or self._replies_gapped
         if not (holed or reply.code in INTERMEDIATE):
             return first
         if reply.code is None:
