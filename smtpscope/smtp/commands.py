@@ -23,6 +23,9 @@ from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 MAX_WAITING = 1 << 20
 """Octets that wait for one reply; beyond, that reply counts as lost and positive."""
 
+MAX_BEHIND_HOLE = 65_536
+"""Octets behind a hole in a message that are kept until its reply: they may hold commands."""
+
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
 AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
@@ -106,7 +109,7 @@ class CommandReader:
         self._auth_over = False
         self._content: ContentSink | None = None
         self._scanner: DataScanner | None = None
-        self._message_holed = False
+        self._behind_hole: Octets | None = None
         self._remaining = 0
         self._found: list[Exchange] = []
         self._calm = synced
@@ -152,6 +155,8 @@ class CommandReader:
             else:
                 self._queued -= len(event.data)
                 self._octets.feed(event)
+                if self._behind_hole is not None:
+                    self._remember_behind_hole(self._behind_hole, event)
         found, self._found = self._found, []
         self._calm = self._synced and not (
             self._auth_over or self._mid_line or self._stretch or self._input or len(self._octets)
@@ -184,7 +189,11 @@ class CommandReader:
         if self.mode is Mode.DATA:
             if self.message is not None and self.message.command is not None:
                 span = self.message.command.span
-                if span.end > span.start:
+                if self._behind_hole is not None and self.message.answered:
+                    if rest := self._octets.take(len(self._octets)):
+                        self._take_data(self.message, rest)
+                    self._end_holed_message()
+                elif span.end > span.start:
                     self.end_message("data-unfinished", "the connection ended before the lone dot")
         elif self.mode is Mode.CHUNK and self.message is not None:
             self.end_message("chunk-unfinished", f"{self._remaining} octets did not come")
@@ -200,13 +209,19 @@ class CommandReader:
         message = self.message
         assert message is not None
         assert message.command is not None
-        if self._scanner is not None and message.content is not None:
-            message.content.feed(self._scanner.gap(0))
-            message.defects.extend(self._scanner.defects)
+        self._flush_scanner(message)
         message.defects.append(Defect(rule, message.command.span, detail))
+        self._synced = self._behind_hole is None
         self._end_message()
-        self._synced = not self._message_holed
         self._calm = False
+
+    def end_answered_message(self) -> None:
+        """The server has answered the message that is being read, and so its end has been sent."""
+        if self._behind_hole is None:
+            self.end_message("end-of-data-unseen", "the server answered the message")
+        else:
+            self._take_back_commands(self._behind_hole)
+            self._end_holed_message()
 
     def message_may_have_ended(self, accepted: bool) -> bool:
         """Whether a reply to the message, `accepted` or not, shows that the server saw its end.
@@ -215,8 +230,8 @@ class CommandReader:
         some servers take for the end; an acceptance also where that stands further up.
         """
         scanner = self._scanner
-        if self._message_holed or scanner is None:
-            return self._message_holed
+        if self._behind_hole is not None or scanner is None:
+            return self._behind_hole is not None
         return scanner.at_odd_end or (accepted and scanner.has_odd_end)
 
     # -- command lines -----------------------------------------------------------------------
@@ -383,17 +398,27 @@ class CommandReader:
         self._scanner = DataScanner(self._direction, start)
         command = Command(".", b"", Span(self._direction, start, start), mark.time, mark.packet)
         self.message = Exchange(command, content=self._new_content(), last=True)
-        self._message_holed = False
         self._found.append(self.message)
 
     def _read_data(self) -> bool:
-        message, scanner = self.message, self._scanner
+        message = self.message
         assert message is not None
-        assert message.content is not None
-        assert scanner is not None
         if not len(self._octets):
             return False
-        piece = self._octets.take(len(self._octets))
+        if self._behind_hole is not None and message.answered:
+            line = self._read_line_behind_hole(self._octets)
+            if line is None:
+                return self.message is None
+            piece = line
+        else:
+            piece = self._octets.take(len(self._octets))
+        self._take_data(message, piece)
+        return True
+
+    def _take_data(self, message: Exchange, piece: bytes) -> None:
+        scanner = self._scanner
+        assert message.content is not None
+        assert scanner is not None
         content, used = scanner.feed(piece)
         if content:
             message.content.feed(content)
@@ -403,7 +428,56 @@ class CommandReader:
         if used >= 0:
             message.defects.extend(scanner.defects)
             self._end_message()
-        return True
+
+    def _read_line_behind_hole(self, octets: Octets) -> bytes | None:
+        """The next line of a message whose reply came before the hole in it was known.
+
+        None where there is none yet, or where a command shows that the message ended in the hole.
+        """
+        line = octets.line()
+        if line is None:
+            return octets.take(len(octets)) if octets.overlong else None
+        octets.give_back(line.end - line.start)
+        if _SHAPE.fullmatch(line.text):
+            self._end_holed_message()
+            return None
+        return octets.take(line.end - line.start)
+
+    def _take_back_commands(self, behind: Octets) -> None:
+        """What ends the octets `behind` the last hole in the message and looks like commands."""
+        start = -1
+        while (line := behind.line()) is not None:
+            if not _SHAPE.fullmatch(line.text):
+                start = -1
+            elif start < 0:
+                start = line.start
+        if start < 0 or behind.overlong:
+            return
+        behind.give_back(behind.offset - start)
+        self._octets = behind
+        assert self.message is not None
+        self._extend_over(self.message, start)
+
+    @staticmethod
+    def _extend_over(message: Exchange, end: int) -> None:
+        assert message.command is not None
+        message.command.span = message.command.span._replace(end=end)
+
+    @staticmethod
+    def _remember_behind_hole(behind: Octets, data: Data) -> None:
+        behind.feed(data)
+        behind.take(max(len(behind) - MAX_BEHIND_HOLE, 0))
+
+    def _end_holed_message(self) -> None:
+        assert self.message is not None
+        self._flush_scanner(self.message)
+        self._end_message()
+        self._synced = self._calm = False
+
+    def _flush_scanner(self, message: Exchange) -> None:
+        if self._scanner is not None and message.content is not None:
+            message.content.feed(self._scanner.gap(0))
+            message.defects.extend(self._scanner.defects)
 
     def _begin_chunk(self, exchange: Exchange, where: Span) -> None:
         assert exchange.command is not None
@@ -420,7 +494,6 @@ class CommandReader:
         if size:
             self._remaining = size
             self.message = exchange
-            self._message_holed = False
             self.mode = Mode.CHUNK
 
     def _read_chunk(self) -> bool:
@@ -448,17 +521,21 @@ class CommandReader:
     def _end_message(self) -> None:
         self.message = None
         self._scanner = None
+        self._behind_hole = None
         self.mode = Mode.COMMAND
 
     # -- what cannot be read -----------------------------------------------------------------
 
     def _skip(self, gap: Gap) -> None:
         self.holed = True
-        content = self.message.content if self.message is not None else None
+        message = self.message
+        content = message.content if message is not None else None
         if self.mode is Mode.DATA and self._scanner is not None and content is not None:
+            assert message is not None
             content.feed(self._scanner.gap(gap.length))
             content.gap(gap.length)
-            self._message_holed = True
+            self._extend_over(message, gap.offset + gap.length)
+            self._behind_hole = Octets()
             return
         if self.mode is Mode.CHUNK:
             lost = min(self._remaining, gap.length)

@@ -203,7 +203,7 @@ class Dialogue:
             return
         message = self._commands.message
         if exchange is message and self._commands.message_may_have_ended(reply.accepted):
-            self._commands.end_message("end-of-data-unseen", "the server answered the message")
+            self._commands.end_answered_message()
         if not exchange.replies:
             self._set_expected(exchange, reply)
         exchange.replies.append(reply)
