@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from smtpscope.message.addresses import addr_specs, split_mailboxes
 from smtpscope.message.headers import Header
-from smtpscope.message.mime import Attachment, Flaw, Part, StructureReader
-from smtpscope.message.octets import OctetCounter, OctetCounts
+from smtpscope.message.mime import Attachment, Flaw, Part, StructureReader, read_structure
+from smtpscope.message.octets import OctetCounter, OctetCounts, count_octets
 from smtpscope.message.text import decode_octets, decode_text, unfold
 from smtpscope.message.trace import Hop, parse_hops
 
@@ -167,11 +167,9 @@ class MessageBuilder:
     def __init__(self) -> None:
         self.size = 0
         self.missing = 0
-        self._digest = sha256()
-        self._octets = OctetCounter()
-        self._reader = StructureReader()
         self._chunks: list[bytes] = []
         self._held = 0
+        self._readers: _Readers | None = None
 
     def feed(self, data: bytes) -> None:
         """The next octets."""
@@ -183,40 +181,61 @@ class MessageBuilder:
 
     def gap(self, length: int) -> None:
         """The next `length` octets are missing in the capture."""
-        self._read()
+        self._read().octets.gap()
         self.missing += length
-        self._octets.gap()
 
     def finish(self) -> Message:
         """The summary of all that was fed."""
         rest = self._take()
-        structure = self._reader.finish(rest)
+        readers = self._readers
+        if readers is None:
+            digest, counts, structure = sha256(rest), count_octets(rest), read_structure(rest)
+        else:
+            readers.digest.update(rest)
+            readers.octets.feed(rest)
+            digest, counts = readers.digest, readers.octets.counts
+            structure = readers.structure.finish(rest)
         return Message(
             size=self.size,
-            sha256=self._digest.hexdigest(),
+            sha256=digest.hexdigest(),
             missing=self.missing,
             truncated=structure.cut,
             headers=structure.headers,
             root=structure.root,
             attachments=structure.attachments,
             parts=structure.leaves,
-            octets=self._octets.counts,
+            octets=counts,
             flaws=structure.flaws,
         )
 
-    def _read(self) -> None:
-        for piece in _slices(self._take()):
-            self._reader.feed(piece)
+    def _read(self) -> _Readers:
+        if self._readers is None:
+            self._readers = _Readers()
+        self._readers.feed(self._take())
+        return self._readers
 
     def _take(self) -> bytes:
-        """What is held, counted and digested."""
         chunks = self._chunks
-        octets = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
         self._held = 0
-        self._digest.update(octets)
-        self._octets.feed(octets)
-        return octets
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class _Readers:
+    """They take the octets of a message that is not at hand as a whole."""
+
+    __slots__ = ("digest", "octets", "structure")
+
+    def __init__(self) -> None:
+        self.digest = sha256()
+        self.octets = OctetCounter()
+        self.structure = StructureReader()
+
+    def feed(self, octets: bytes) -> None:
+        self.digest.update(octets)
+        self.octets.feed(octets)
+        for piece in _slices(octets):
+            self.structure.feed(piece)
 
 
 def read_message(content: bytes) -> Message:

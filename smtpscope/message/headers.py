@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import starmap
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -57,7 +58,10 @@ class Parameter(NamedTuple):
         return decode_octets(self.octets, self.charset)
 
 
-# The common field, in one step: CRLF line ends and few folds. Any other takes the general way.
+# The common section, in one step: CRLF line ends, nothing but fields, a blank line.
+_SECTION = re.compile(rb"(?:(?!--)[!-9;-~]{1,1000}+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+\r\n)*+\r\n")
+_ITS_FIELDS = re.compile(rb"([^:]++):([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n")
+# The common field: CRLF line ends and few folds. Any other takes the general way.
 _FIELD = re.compile(
     rb"(?!--)([!-9;-~]{1,1000}+)[ \t]{0,1000}+:"
     rb"([^\r\n]*+(?:\r\n[ \t][^\r\n]*+){0,50})\r\n(?![ \t])"
@@ -100,6 +104,8 @@ class HeaderReader:
         headers, size = self.headers, len(content)
         match_field = _FIELD.match
         if not self._begun:
+            if (end := self._read_common(content, position)) >= 0:
+                return end
             if not final and size - position < _AHEAD:
                 return position
             self._begun = True
@@ -143,6 +149,18 @@ class HeaderReader:
                 headers.append(Header(name, value))
                 position = field_end
 
+    def _read_common(self, content: bytes, position: int) -> int:
+        """The offset behind a section that is as most are; -1: it is none, and nothing is read."""
+        section = _SECTION.match(content, position)
+        if section is None or section.end() - position > MAX_VALUE:
+            return -1
+        fields = _ITS_FIELDS.findall(content, position, section.end())
+        if len(fields) > MAX_HEADERS:
+            return -1
+        self.headers += starmap(Header, fields)
+        self.done = True
+        return section.end()
+
     def _skipped(
         self, pattern: re.Pattern[bytes], content: bytes, position: int, final: bool
     ) -> int:
@@ -180,15 +198,6 @@ def read_headers(content: bytes, start: int = 0) -> HeaderSection:
     reader = HeaderReader()
     body = reader.read(content, start, True)
     return HeaderSection(reader.headers, body, reader.cut)
-
-
-def first_value(headers: list[Header], name: bytes) -> bytes | None:
-    """The raw value of the first field called `name` (lower-case), None where there is none."""
-    length = len(name)
-    for header_name, value in headers:
-        if len(header_name) == length and header_name.lower() == name:
-            return value
-    return None
 
 
 _PARAMETER = re.compile(

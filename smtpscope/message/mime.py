@@ -19,7 +19,6 @@ from smtpscope.message.headers import (
     HeaderReader,
     Parameter,
     field_follows,
-    first_value,
     parse_parameters,
 )
 from smtpscope.message.text import decode_octets, is_charset
@@ -238,17 +237,25 @@ class StructureReader:
 
     It holds back what may be part of a delimiter or of a field, a bounded number of octets; large
     pieces are read quicker than small ones. With `wanted` and `out` the decoded octets of the part
-    of that number are written to `out` meanwhile.
+    of that number are written to `out` meanwhile. `header` is the message's if it has been read,
+    `body` the offset behind it.
     """
 
-    def __init__(self, wanted: int = -1, out: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        wanted: int = -1,
+        out: BinaryIO | None = None,
+        *,
+        header: HeaderReader | None = None,
+        body: int = 0,
+    ) -> None:
         self._wanted = wanted
         self._out = out
         self._buffer = b""
         self._base = 0
-        self._at = 0
+        self._at = body
         self._given = 0
-        self._header: HeaderReader | None = HeaderReader()
+        self._header: HeaderReader | None = HeaderReader() if header is None else header
         self._start = 0
         self._default = "text/plain"
         self._open: list[Part] = []
@@ -309,7 +316,8 @@ class StructureReader:
     def _read(self, final: bool) -> None:
         while True:
             if self._header is not None:
-                self._at = self._header.read(self._buffer, self._at, final)
+                if not self._header.done:
+                    self._at = self._header.read(self._buffer, self._at, final)
                 # The last line end of a header may belong to a delimiter behind it.
                 self._give(self._base + self._at - 2)
                 if not self._header.done:
@@ -526,25 +534,61 @@ class StructureReader:
         self.note(rule, self._base + at, self._base + line.end(), decode_octets(line[0][:60]))
 
 
+def read_structure(content: bytes) -> Structure:
+    """The structure of a message that is at hand as a whole."""
+    header = HeaderReader()
+    body = header.read(content, 0, True)
+    root = None if header.cut or header.unended else _lone_text(header.headers, content, body)
+    if root is None:
+        return StructureReader(header=header, body=body).finish(content)
+    return Structure(header.headers, root, [], 1, [], False)
+
+
+def _lone_text(headers: list[Header], content: bytes, body: int) -> Part | None:
+    """The message as one part, if it is no more than a text that needs no decoding: most are."""
+    if b"begin " in content:
+        return None
+    size = len(content)
+    fields = content[:body].lower()
+    if b"multipart/" in fields:
+        return None
+    if b"content-" not in fields:
+        return Part("text/plain", None, None, None, "7bit", 0, body, size, size - body)
+    part, boundary = _read_part(headers, 0, body, "text/plain")
+    if (
+        boundary
+        or not part.content_type.startswith("text/")
+        or part.filename is not None
+        or part.disposition == "attachment"
+        or part.encoding in _ENCODED
+        or (part.charset is not None and not (content.isascii() and is_charset(part.charset)))
+    ):
+        return None
+    part.end = size
+    part.size = size - body
+    return part
+
+
 def _read_part(
     headers: list[Header], start: int, body: int, default_type: str
 ) -> tuple[Part, bytes]:
     """The part with this header section, open-ended, and its boundary (empty: it has none)."""
     content_type = default_type
     parameters: dict[str, Parameter] = {}
-    value = first_value(headers, b"content-type")
+    fields = _mime_fields(headers)
+    value = fields.get(b"content-type")
     if value is not None:
         content_type, parameters = parse_parameters(value)
         kind, _, subtype = content_type.partition("/")
         if not kind or not subtype or "/" in subtype:
             content_type = "text/plain"
     encoding = "7bit"
-    value = first_value(headers, b"content-transfer-encoding")
+    value = fields.get(b"content-transfer-encoding")
     if value is not None:
         encoding = parse_parameters(value)[0]
     disposition = None
     details: dict[str, Parameter] = {}
-    value = first_value(headers, b"content-disposition")
+    value = fields.get(b"content-disposition")
     if value is not None:
         disposition, details = parse_parameters(value)
         disposition = disposition[:MAX_TEXT]
@@ -564,3 +608,12 @@ def _read_part(
         body,
     )
     return part, boundary if len(boundary) <= MAX_BOUNDARY else b""
+
+
+def _mime_fields(headers: list[Header]) -> dict[bytes, bytes]:
+    """The first value of each field whose name begins like those that describe a part."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name[:1] in b"Cc":
+            fields.setdefault(name.lower(), value)
+    return fields
