@@ -58,6 +58,9 @@ TURNING: dict[str, dict[int, Mode]] = {
 """The commands whose reply decides what the next octets are: reply code → mode. After any other
 reply the next is a command."""
 
+TLS_RECORD = b"\x16\x03"
+"""How a TLS handshake begins: its record's type and major version (RFC 8446 §5.1)."""
+
 _SHAPE = re.compile(
     rb"""(?:EHLO|HELO|LHLO)[ ]+[^\s]+[ ]*
     | MAIL[ ]+FROM[ ]?:.* | RCPT[ ]+TO[ ]?:.*
@@ -174,6 +177,37 @@ class CommandReader:
         if mode is Mode.DATA:
             self._begin_data(mark)
 
+    def go_on(self) -> bool:
+        """The reply that is waited for may be lost; whether a client that went on shows that it is.
+
+        What it went on with shows what the reply was.
+        """
+        octets, waiting = self._octets, self.waiting
+        if waiting is None or waiting.command is None:
+            return False
+        self._fetch()
+        mark = octets.mark(octets.offset) if len(octets) else None
+        if mark is None or mark.packet <= waiting.command.packet:
+            return False
+        code, mode = next(iter(TURNING[waiting.command.verb].items()), (0, Mode.COMMAND))
+        if mode is Mode.TLS:
+            refused = octets.peek(1) != TLS_RECORD[:1]
+        else:
+            line = octets.line()
+            if line is None and not octets.overlong:
+                return False
+            octets.give_back(line.end - line.start if line is not None else 0)
+            refused = line is not None and _SHAPE.fullmatch(line.text) is not None
+        self.proceed(0 if refused else code, mark)
+        return True
+
+    def _fetch(self) -> None:
+        """Take what was fed up to the next gap."""
+        while self._input and isinstance(event := self._input[0], Data):
+            self._queued -= len(event.data)
+            self._octets.feed(event)
+            self._input.popleft()
+
     def rest(self) -> list[Data | Gap]:
         """What was fed and not read."""
         left = self._octets.rest(self._direction)
@@ -244,6 +278,10 @@ class CommandReader:
                 return False
             self._mid_line = not octets.skip_line()
             self._extend_stretch(start)
+            return True
+        if not self._synced and octets.peek(2) == TLS_RECORD:
+            # STARTTLS was in the hole.
+            self.mode = Mode.TLS
             return True
         line = octets.line()
         if line is None:
@@ -372,7 +410,7 @@ class CommandReader:
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
         code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
-        if mode is Mode.TLS and self._next_octet() != b"\x16":
+        if mode is Mode.TLS and self._next_octet() != TLS_RECORD[:1]:
             code = 0
         self.proceed(code, mark)
         return True

@@ -149,6 +149,9 @@ class Dialogue:
         commands.alone = not self._heard[1 - self._asker]
         for exchange in commands.read():
             self._expect(exchange)
+        while self._replies_lost and commands.go_on():
+            for exchange in commands.read():
+                self._expect(exchange)
         if self._pending:
             self._collect()
 
