@@ -72,6 +72,7 @@ class Dialogue:
         self._replies_lost = False
         self._unended = False
         self._parted = False
+        self._upgraded_by = -1
         self._accepted_recipients = 0
         self._pending: deque[Exchange] = deque()
         self._deciding: Counter[str] = Counter()
@@ -194,6 +195,8 @@ class Dialogue:
     def _pair(self, reply: Reply) -> None:
         if not self._greeted and self._is_greeting(reply):
             self._greeted = True
+            # Who is refused may still say something; few servers answer it.
+            self._parted = reply.code is not None and reply.code >= 400
             self._greet(reply)
             return
         self._greeted = True
@@ -268,6 +271,8 @@ class Dialogue:
             if verb in AUTHENTICATING:
                 self._follow_auth(exchange, reply)
             self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
+            if self.upgraded:
+                self._upgraded_by = reply.packet
         if verb == "RCPT":
             self._accepted_recipients += reply.accepted
         elif (exchange.last and exchange.answered) or (verb in ENVELOPE_ENDS and reply.accepted):
@@ -315,14 +320,16 @@ class Dialogue:
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         if exchange is self._commands.message:
             self._commands.end_message("data-unfinished", "its end was not seen")
-        owed = not self._parted
+        command = exchange.command
+        # What came before TLS and behind STARTTLS, servers throw away (RFC 3207 §4.2).
+        owed = command is not None and command.packet > self._upgraded_by and not self._parted
         owed = owed and not any(defect.rule in UNFINISHED for defect in exchange.defects)
         heard = self._heard[self._asker.other] and not self._unended
-        if owed and heard and not exchange.answered and exchange.command is not None:
+        if command is not None and owed and heard and not exchange.answered:
             if exchange.last and rule == "missing-reply":
                 # Who is to keep the message is in doubt (RFC 5321 §4.2.5): no reply counts as much.
                 rule = "message-unanswered"
-            exchange.defects.append(Defect(rule, exchange.command.span))
+            exchange.defects.append(Defect(rule, command.span))
         exchange.expected = len(exchange.replies)
         if exchange is self._commands.waiting:
             self._commands.proceed(None, Mark(0, exchange.time, 0))
