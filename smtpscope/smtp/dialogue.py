@@ -45,6 +45,9 @@ ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
 CLOSING = frozenset({221, 421, 521})
 """The codes behind which the server closes the connection (RFC 7504 §2 has 521)."""
 
+FAREWELL = CLOSING | {451, None}
+"""What servers may say to a client that says nothing (Exchange has 451 for it), or text alone."""
+
 _TLS = Mode.TLS
 # Neither these nor a member of an enumeration are to be looked up for every event.
 _OCTETS = (Data, Gap)
@@ -70,6 +73,7 @@ class Dialogue:
         self._greeted = False
         self._replies_gapped = False
         self._replies_lost = False
+        self._answers_unheard = False
         self._unended = False
         self._parted = False
         self._upgraded_by = -1
@@ -130,8 +134,12 @@ class Dialogue:
 
     @property
     def one_sided(self) -> bool:
-        """Something of one side was captured and nothing of the other."""
-        return self._heard[Direction.CLIENT] is not self._heard[Direction.SERVER]
+        """What one side said was captured, and nothing of the other, which must have spoken too.
+
+        A server that greets and says farewell may well have met a client that says nothing.
+        """
+        client, server = self._heard
+        return client is not server and (client or self._answers_unheard)
 
     @property
     def upgraded(self) -> bool:
@@ -249,6 +257,7 @@ class Dialogue:
         return first
 
     def _add_unasked(self, reply: Reply) -> None:
+        self._answers_unheard = self._answers_unheard or reply.code not in FAREWELL
         self._done.append(Exchange(None, [reply], list(reply.defects)))
 
     def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
