@@ -56,6 +56,13 @@ RULES: dict[str, Rule] = {
         "What was agreed before (EHLO, TLS, login) is not known. Begin the capture before the"
         " connection to see it.",
     ),
+    "capture-ends-here": Rule(
+        "note",
+        "the capture ends in the middle of what the client sent",
+        "RFC 9293 §3.6",
+        "Nothing is wrong as far as this can be seen. Look at the next file of a capture that"
+        " rolls, joined to this one (mergecap), or let the capture run on.",
+    ),
     "session-bound": Rule(
         "warning",
         "the session is too long to be kept whole",

@@ -209,7 +209,9 @@ RULES: dict[str, Rule] = {
     ),
 }
 
-_UNFINISHED = frozenset({"data-unfinished", "end-of-data-unseen", "chunk-unfinished"})
+_UNFINISHED = frozenset(
+    {"data-unfinished", "end-of-data-unseen", "chunk-unfinished", "capture-ends-here"}
+)
 _ONCE = frozenset(
     b"date from sender reply-to to cc bcc message-id in-reply-to references subject "
     b"mime-version content-type content-transfer-encoding".split()

@@ -114,6 +114,7 @@ class CommandReader:
         self._scanner: DataScanner | None = None
         self._behind_hole: Octets | None = None
         self._remaining = 0
+        self._cut_off = False
         self._found: list[Exchange] = []
         self._calm = synced
 
@@ -216,9 +217,13 @@ class CommandReader:
         self._queued = 0
         return events
 
-    def finish(self) -> list[Exchange]:
-        """The connection is over: what was begun, as far as it came."""
+    def finish(self, *, captured: bool = True) -> list[Exchange]:
+        """The connection is over: what was begun, as far as it came.
+
+        Not `captured`: the capture is over, and the connection went on.
+        """
         self.alone = True
+        self._cut_off = not captured
         found = self.read()
         if self.mode is Mode.DATA:
             if self.message is not None and self.message.command is not None:
@@ -228,9 +233,9 @@ class CommandReader:
                         self._take_data(self.message, rest)
                     self._end_holed_message()
                 elif span.end > span.start:
-                    self.end_message("data-unfinished", "the connection ended before the lone dot")
+                    self._break_off("data-unfinished", "the connection ended before the lone dot")
         elif self.mode is Mode.CHUNK and self.message is not None:
-            self.end_message("chunk-unfinished", f"{self._remaining} octets did not come")
+            self._break_off("chunk-unfinished", f"{self._remaining} octets did not come")
         elif len(self._octets) and self.mode in (Mode.COMMAND, Mode.AUTH):
             self._read_unfinished_line()
         self._end_stretch()
@@ -248,6 +253,11 @@ class CommandReader:
         self._synced = self._behind_hole is None
         self._end_message()
         self._calm = False
+
+    def _break_off(self, rule: str, detail: str) -> None:
+        if self._cut_off:
+            rule, detail = "capture-ends-here", "in a message"
+        self.end_message(rule, detail)
 
     def end_answered_message(self) -> None:
         """The server has answered the message that is being read, and so its end has been sent."""
@@ -603,11 +613,14 @@ class CommandReader:
 
     def _end_stretch(self) -> None:
         if self._stretch is not None:
-            exchange = Exchange(self._stretch, expected=0)
-            if not self.holed:
-                exchange.defects.append(Defect("unreadable", self._stretch.span))
-            self._found.append(exchange)
+            self._add_stretch(self._stretch, "" if self.holed else "unreadable")
             self._stretch = None
+
+    def _add_stretch(self, stretch: Command, rule: str, detail: str = "") -> None:
+        exchange = Exchange(stretch, expected=0)
+        if rule:
+            exchange.defects.append(Defect(rule, stretch.span, detail))
+        self._found.append(exchange)
 
     def _read_unfinished_line(self) -> None:
         start = self._octets.offset
@@ -622,12 +635,21 @@ class CommandReader:
                 end = self._octets.offset
                 self._begin_auth(unfinished, Span(self._direction, end - len(argument), end))
             self._found.append(unfinished)
+        elif self._cut_off:
+            self._end_stretch()
+            self._add_stretch(
+                self._command("(unreadable)", b"", line), "capture-ends-here", "in a line"
+            )
+            return
         else:
             self._extend_stretch(start)
             return
         exchange = self._found[-1]
         assert exchange.command is not None
-        exchange.defects.append(Defect("line-unfinished", exchange.command.span))
+        rule, detail = (
+            ("capture-ends-here", "in a line") if self._cut_off else ("line-unfinished", "")
+        )
+        exchange.defects.append(Defect(rule, exchange.command.span, detail))
 
 
 _STOPPED = (Mode.WAIT, Mode.TLS)

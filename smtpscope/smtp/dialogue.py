@@ -34,7 +34,9 @@ INTERMEDIATE = frozenset({334, 354})
 """Of these, the codes that decide what the client's next octets are: they are believed even where
 no reply is known to be missing, for some servers leave one out."""
 
-UNFINISHED = frozenset({"data-unfinished", "chunk-unfinished", "line-unfinished"})
+UNFINISHED = frozenset(
+    {"data-unfinished", "chunk-unfinished", "line-unfinished", "capture-ends-here"}
+)
 """Defects of what broke off: nobody owes it a reply."""
 
 _DECIDING = frozenset().union(*ONLY_ANSWERS.values())
@@ -75,6 +77,7 @@ class Dialogue:
         self._replies_lost = False
         self._answers_unheard = False
         self._unended = False
+        self._closing = False
         self._parted = False
         self._upgraded_by = -1
         self._accepted_recipients = 0
@@ -103,6 +106,7 @@ class Dialogue:
                     self._read_replies()
         elif isinstance(event, Closed):
             self._unended = event.how == "end"
+            self._closing = self._closing or event.how != "end"
             if event.how != "fin" or event.direction is not self._asker:
                 self._end_replies()
         return self._take_done()
@@ -110,7 +114,7 @@ class Dialogue:
     def finish(self) -> list[Exchange]:
         """The connection is over: the exchanges that nobody will answer."""
         self._end_replies()
-        for exchange in self._commands.finish():
+        for exchange in self._commands.finish(captured=self._closing or not self._unended):
             self._expect(exchange)
         self._drop_unbegun_message()
         # Behind a gap each reply may have been taken for that to the command before.
