@@ -8,22 +8,19 @@ Data goes to standard output, diagnostics and the progress bar to standard error
 from __future__ import annotations
 
 import codecs
-import gc
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from smtpscope import __version__
 from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
-
-if TYPE_CHECKING:
-    from smtpscope.session import Session
 
 FOUND = 3
 INTERRUPTED = 130
@@ -92,19 +89,24 @@ def _review_options(command: Any) -> Any:
     multiple=True,
     help="Take this TCP port for SMTP, too. Repeatable.",
 )
-def read(files: tuple[str, ...], port: tuple[int, ...], **options: Any) -> None:
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Decode with so many processes. By default as many as the file is large enough for.",
+)
+def read(files: tuple[str, ...], port: tuple[int, ...], jobs: int | None, **options: Any) -> None:
     """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
 
     SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
     """
-    _review(files, port, **options)
+    _review(files, port, jobs, **options)
 
 
 @cli.command()
 @_review_options
 def demo(**options: Any) -> None:
     """Review the captures that come with smtpscope."""
-    _review([str(path) for path in bundled_captures()], (), **options)
+    _review([str(path) for path in bundled_captures()], (), 1, **options)
 
 
 @cli.command()
@@ -184,6 +186,7 @@ def bundled_captures() -> list[Path]:
 def _review(
     files: Iterable[str],
     ports: Sequence[int],
+    jobs: int | None,
     *,
     format: str,
     reveal_secrets: bool,
@@ -191,44 +194,42 @@ def _review(
     fail_on: str | None,
     no_tui: bool,
 ) -> None:
-    from smtpscope.decode import SMTP_PORTS, read_sessions
     from smtpscope.export import jsonl, text
     from smtpscope.findings.relay import local_names
     from smtpscope.findings.walk import Policy
+    from smtpscope.parallel import Render, read_texts, usual_jobs
     from smtpscope.progress import Progress
+    from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
 
     policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
-    # Decoding makes objects by the million and hardly a cycle among them.
-    gc.set_threshold(10_000, 20, 20)
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = _width() if sys.stdout.isatty() else None
+    spare_collector()
+    render: Render = partial(jsonl.dumps, reveal=reveal_secrets)
+    if format == "text":
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        width = _width() if sys.stdout.isatty() else None
+        render = partial(text.dumps, width=width, colour=colour, reveal=reveal_secrets)
     out = sys.stdout
     status = 0
     worst = -1
     for file in files:
         notes: list[str] = []
         with Progress(sys.stderr) as progress:
-            sessions: Iterable[Session] = read_sessions(
+            texts = read_texts(
                 file,
+                render,
+                jobs or usual_jobs(file),
                 ports=SMTP_PORTS.union(ports),
                 policy=policy,
                 on_progress=progress.update,
                 on_note=notes.append,
             )
             try:
-                for session in sessions:
+                for severity, shown in texts:
                     progress.clear()
-                    worst = max([worst, *(finding.severity for finding in session.findings)])
-                    if format == "jsonl":
-                        out.write(jsonl.dumps(session, reveal=reveal_secrets))
-                        out.write("\n")
-                    else:
-                        for line in text.lines(
-                            session, width=width, colour=colour, reveal=reveal_secrets
-                        ):
-                            out.write(line)
-                            out.write("\n")
+                    worst = max(worst, severity)
+                    out.write(shown)
+                    out.write("\n")
             except NoCaptureError as error:
                 # The other files are read all the same.
                 _tell(str(error))

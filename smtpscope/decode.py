@@ -1,26 +1,14 @@
-"""From a capture to sessions: wires the stages, packets → TCP → tunnel → TLS → SMTP.
+"""From one connection to its session: wires the stages, tunnel → TLS → SMTP → findings.
 
-`read_sessions` reads a capture file and yields its sessions; `SessionDecoder` is the part behind
-TCP, for one connection. Nothing here raises on what the packets hold; `NoCaptureError` comes where
-the input is no capture.
+Nothing here raises on what the packets hold. Which connections there are, and in which order their
+sessions come, is the business of `reading`.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO
-
-from smtpscope.capture.connection import Connection
-from smtpscope.capture.dissect import Dissector
-from smtpscope.capture.flows import StreamAssembler
-from smtpscope.capture.packets import segments
-from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
-from smtpscope.findings import finding, judge
-from smtpscope.findings.across import Across
+from smtpscope.findings import judge
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.session import Content, Session, SessionBuilder, message_of
 from smtpscope.smtp.dialogue import Dialogue
@@ -38,12 +26,6 @@ from smtpscope.stream import (
 )
 from smtpscope.timing import measure
 
-SMTP_PORTS = frozenset({25, 465, 587, 1025, 2525})
-"""Ports on which every connection is taken for SMTP; on others its content must show it."""
-
-MAX_HELD_SESSIONS = 1_000
-"""Finished sessions that wait for an earlier one so that they come in the order of their start."""
-
 MAX_DEFECTS = 10_000
 """Defects told of one session."""
 
@@ -57,11 +39,9 @@ _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-boun
 class SessionDecoder:
     """One connection's events in, its `Session` out."""
 
-    def __init__(
-        self, opened: Opened, number: int, capture: str, policy: Policy = NO_POLICY
-    ) -> None:
+    def __init__(self, opened: Opened, capture: str, policy: Policy = NO_POLICY) -> None:
         self._policy = policy
-        self._builder = SessionBuilder(opened, number, capture)
+        self._builder = SessionBuilder(opened, capture)
         self.session = self._builder.session
         self._dialogue = Dialogue(Content, midstream=not opened.handshake)
         self._tunnel = TunnelStripper()
@@ -180,111 +160,3 @@ class SessionDecoder:
             self._builder.add(exchange)
             if exchange.defects:
                 self.note(*exchange.defects)
-
-
-def read_sessions(
-    source: str | Path | BinaryIO,
-    *,
-    ports: frozenset[int] = SMTP_PORTS,
-    policy: Policy = NO_POLICY,
-    on_progress: Callable[[CaptureReader, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-) -> Iterator[Session]:
-    """The sessions of a capture file, in the order of their first packets.
-
-    `source` is a path or a binary stream; `ports` are those whose connections are all taken for
-    SMTP; `policy` is what the user says of the servers. `on_progress` is called after each batch
-    with the reader and the number of sessions found, `on_note` at the end with each thing that the
-    capture itself leaves to be told: damage, drops, bounds. Raises `NoCaptureError` where the input
-    is no capture.
-    """
-    with open_capture(source) as reader:
-        decoding = CaptureDecoder(Path(reader.name).name, ports, policy)
-        for batch in reader:
-            yield from decoding.feed(batch)
-            if on_progress is not None:
-                on_progress(reader, decoding.begun)
-        yield from decoding.finish()
-        if on_note is not None:
-            for note in (*_capture_notes(reader), *decoding.notes()):
-                on_note(note)
-
-
-def _capture_notes(reader: CaptureReader) -> Iterator[str]:
-    yield from reader.problems
-    if reader.truncated is not None:
-        yield f"cut short: the packet at octet {reader.truncated:,} and what followed is missing"
-    for index, counted in sorted(reader.statistics.items()):
-        dropped = (counted.dropped or 0) + (counted.dropped_by_system or 0)
-        if dropped:
-            yield f"{dropped:,} packets were dropped when interface {index} was recorded"
-
-
-class CaptureDecoder:
-    """Batches of packets in, finished sessions out, in the order of their first packets."""
-
-    def __init__(
-        self, capture: str, ports: frozenset[int] = SMTP_PORTS, policy: Policy = NO_POLICY
-    ) -> None:
-        self._capture = capture
-        self._policy = policy
-        self._assembler = StreamAssembler(ports)
-        self._dissector = Dissector()
-        self._open: dict[int, SessionDecoder] = {}
-        self._finished: list[tuple[int, Session]] = []
-        self._across = Across()
-        self._unreadable = 0
-        self.begun = 0
-
-    def feed(self, batch: PacketBatch) -> Iterator[Session]:
-        found = segments(batch, self._dissector)
-        self._unreadable += found.unreadable
-        yield from self._decode(self._assembler.feed(found))
-
-    def notes(self) -> Iterator[str]:
-        """What was left out, in words for the user."""
-        if self._unreadable:
-            yield f"{self._unreadable:,} packets have headers that could not be read"
-        if self._assembler.evicted:
-            yield f"{self._assembler.evicted:,} sessions were ended early: too many at once"
-
-    def finish(self) -> Iterator[Session]:
-        """The capture is over: what is still open, too."""
-        yield from self._decode(self._assembler.finish())
-        for number in self._open:
-            heapq.heappush(self._finished, (number, self._open[number].finish()))
-        self._open.clear()
-        yield from self._ordered()
-
-    def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> Iterator[Session]:
-        for connection, stream in events:
-            number = connection.number
-            decoder = self._open.get(number)
-            for event in stream:
-                if decoder is not None:
-                    decoder.feed(event)
-                    continue
-                # Every connection's first event says that it opens.
-                assert isinstance(event, Opened)
-                self.begun += 1
-                decoder = SessionDecoder(event, number, self._capture, self._policy)
-                self._open[number] = decoder
-            stream.clear()
-            if connection.ended and decoder is not None:
-                del self._open[number]
-                decoder.note(*connection.retransmissions())
-                heapq.heappush(self._finished, (number, decoder.finish()))
-                # At once: a session that is let go while it is warm costs the least.
-                yield from self._ordered()
-
-    def _ordered(self) -> Iterator[Session]:
-        """Finished sessions that no earlier one is waited for."""
-        # Connections come by number, and so the first one in is the lowest.
-        first_open = next(iter(self._open), None)
-        finished = self._finished
-        while finished and (
-            first_open is None or finished[0][0] < first_open or len(finished) > MAX_HELD_SESSIONS
-        ):
-            session = heapq.heappop(finished)[1]
-            session.findings += [finding(defect) for defect in self._across.add(session)]
-            yield session

@@ -6,8 +6,6 @@ import time
 from types import TracebackType
 from typing import Self, TextIO
 
-from smtpscope.capture.pcap import CaptureReader
-
 _DELAY = 1.0
 _INTERVAL = 0.1
 _BAR = 30
@@ -33,15 +31,15 @@ class Progress:
     ) -> None:
         self.clear()
 
-    def update(self, reader: CaptureReader, sessions: int) -> None:
-        """So much of the capture is read, and so many sessions are found."""
+    def update(self, consumed: int, size: int | None, sessions: int) -> None:
+        """So many octets of the capture are read, and so many sessions are found."""
         now = time.monotonic()
         if not self._enabled or now < self._next:
             return
         self._next = now + _INTERVAL
-        shown = f"{reader.consumed / 1e6:,.1f} MB, {sessions:,} sessions"
-        if reader.size:
-            share = min(reader.consumed / reader.size, 1.0)
+        shown = f"{consumed / 1e6:,.1f} MB, {sessions:,} sessions"
+        if size:
+            share = min(consumed / size, 1.0)
             filled = "█" * round(share * _BAR)
             shown = f"{filled:░<{_BAR}} {share:4.0%}  {shown}"
         self._stream.write(f"\r\x1b[K{shown}")

@@ -87,6 +87,7 @@ class Content:
 class Session:
     """One connection. Times are in nanoseconds since the epoch.
 
+    `number` counts the sessions of a capture from 1; it is 0 before their order is known.
     `state` is "quit" (QUIT was answered with 221), "closed" (FIN without that), "reset" (RST) or
     "open" (the capture ends first). `tls_mode` is "starttls" or "implicit" where there is TLS.
     `dropped` counts exchanges beyond `MAX_EXCHANGES`. `closed_by` is who sent the first FIN or RST.
@@ -132,10 +133,8 @@ def message_of(transaction: Transaction) -> Message | None:
 class SessionBuilder:
     """Makes a `Session` of exchanges, taken in order."""
 
-    def __init__(self, opened: Opened, number: int, capture: str) -> None:
-        self.session = Session(
-            number, capture, opened.client, opened.server, opened.time, opened.time
-        )
+    def __init__(self, opened: Opened, capture: str) -> None:
+        self.session = Session(0, capture, opened.client, opened.server, opened.time, opened.time)
         self._transactions = Transactions()
         self.session.transactions = self._transactions.found
         self._unfinished: Content | None = None

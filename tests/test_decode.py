@@ -8,7 +8,7 @@ import pytest
 from support.conversation import START, STEP, connection, sessions
 from support.packets import Packet, pcap
 
-from smtpscope.decode import read_sessions
+from smtpscope.reading import read_sessions
 from smtpscope.session import Session
 
 HELLO = [("S", b"220 mx.test ESMTP\r\n"), ("C", b"EHLO a.test\r\n"), ("S", b"250 mx.test\r\n")]

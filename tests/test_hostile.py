@@ -25,9 +25,10 @@ from support.conversation import connection, sessions
 from support.packets import ACK, SYN, Packet, Pcapng, ethernet, ipv4, ipv6, pcap, tcp
 
 from smtpscope.cli import bundled_captures, run
-from smtpscope.decode import SessionDecoder, read_sessions
+from smtpscope.decode import SessionDecoder
 from smtpscope.errors import NoCaptureError
 from smtpscope.export import jsonl, text
+from smtpscope.reading import read_sessions
 from smtpscope.session import Content, Session
 from smtpscope.smtp import commands, dialogue, framing, replies
 from smtpscope.smtp.dialogue import Dialogue
@@ -509,7 +510,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def session_of(events: Iterable[StreamEvent], handshake: bool = True) -> Session:
     endpoints = Endpoint("192.0.2.1", 40_000), Endpoint("2001:db8::1", 25)
-    decoder = SessionDecoder(Opened(0, *endpoints, handshake, 1), 1, "made here")
+    decoder = SessionDecoder(Opened(0, *endpoints, handshake, 1), "made here")
     for event in events:
         decoder.feed(event)
     return decoder.finish()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from smtpscope.capture.pcap import open_capture
-from smtpscope.decode import read_sessions
+from smtpscope.reading import read_sessions
 from smtpscope.session import Session
 from smtpscope.smtp.values import Command
 

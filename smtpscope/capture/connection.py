@@ -30,9 +30,9 @@ _CONTROL = FIN | SYN | RST
 class Connection:
     """The two streams between a client and a server, from a SYN, or midstream from a payload.
 
-    `number` counts the connections of a capture from 1 (0 until it is given); `midstream` is true
-    where the SYN was not captured. `ended` tells that no more event will come; `last_time` and
-    `last_packet` are those of the newest segment seen.
+    `place` is the packet with which it was recognised, by which the connections of a capture are
+    put in order; `midstream` is true where the SYN was not captured. `ended` tells that no more
+    event will come; `last_time` and `last_packet` are those of the newest segment seen.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Connection:
         "last_packet",
         "last_time",
         "midstream",
-        "number",
+        "place",
         "server",
     )
 
@@ -52,7 +52,7 @@ class Connection:
         """`forward`: the lower endpoint is the client. `first`: the row that opens it, not fed."""
         packet, time, _, _, _, flags, *_ = first
         self.client, self.server = (lower, higher) if forward else (higher, lower)
-        self.number = 0
+        self.place = packet
         self.midstream = not flags & SYN
         self.ended = False
         self.last_packet = packet

@@ -73,12 +73,10 @@ class StreamAssembler:
         self._elsewhere: dict[bytes, int] = {}
         self._watched: NDArray[np.uint64] | None = None
         self._touched: dict[Connection, None] = {}
-        self._fresh: list[tuple[int, Connection]] = []
-        self._count = 0
         self._period = 0
 
     def feed(self, batch: SegmentBatch) -> list[tuple[Connection, list[StreamEvent]]]:
-        """Take the next batch; returns what it brought, by connection number."""
+        """Take the next batch; returns what it brought, in the order of the connections."""
         begin = 0
         while begin < len(batch.packet):
             period = int(batch.packet[begin]) // PERIOD
@@ -106,7 +104,7 @@ class StreamAssembler:
     def _take(self) -> list[tuple[Connection, list[StreamEvent]]]:
         taken = [(connection, connection.take()) for connection in self._touched]
         self._touched.clear()
-        taken.sort(key=lambda pair: pair[0].number)
+        taken.sort(key=lambda pair: pair[0].place)
         return [pair for pair in taken if pair[1]]
 
     def _absorb(self, batch: SegmentBatch, begin: int, end: int) -> None:
@@ -147,11 +145,6 @@ class StreamAssembler:
             self._follow(name, keys[group], buffer, rows)
             if len(self._connections) > self._max_connections:
                 self._evict()
-        self._fresh.sort(key=lambda pair: pair[0])
-        for _, connection in self._fresh:
-            self._count += 1
-            connection.number = self._count
-        self._fresh.clear()
 
     def _choose(self, batch: SegmentBatch, begin: int, end: int) -> NDArray[np.intp]:
         """The rows that are SMTP, or may become it, or need a look by `_follow`."""
@@ -275,7 +268,7 @@ class StreamAssembler:
         if verdict:
             rows = candidate.rows
             connection = self._open_connection(name, key, rows[0], candidate.client_is_lower)
-            self._fresh[-1] = row[0], connection
+            connection.place = row[0]
             self._advance(connection, name, bytes(candidate.octets), rows, 0)
 
     def _open_connection(
@@ -284,7 +277,6 @@ class StreamAssembler:
         lower, higher = _endpoint(name[:18]), _endpoint(name[18:])
         connection = Connection(lower, higher, client_is_lower, row)
         self._connections[name] = connection
-        self._fresh.append((row[0], connection))
         if lower.port not in self._ports and higher.port not in self._ports:
             self._elsewhere[name] = key
             self._watched = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +83,20 @@ class SegmentBatch:
 
     def __len__(self) -> int:
         return len(self.packet)
+
+    def share(self, number: int, shares: int) -> SegmentBatch:
+        """The segments of one of so many shares of the connections, `number` from 0 on."""
+        words = self.endpoints.view(np.uint32).sum(axis=1, dtype=np.uint32)
+        # Knuth's multiplicative hash: neighbouring ports come into different shares.
+        chosen = np.flatnonzero((words * np.uint32(2654435761) >> np.uint32(16)) % shares == number)
+        columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
+        return replace(self, **columns)
+
+
+_COLUMNS = (
+    *("packet", "time", "key", "endpoints", "forward", "sport", "dport"),
+    *("seq", "ack", "flags", "start", "length", "missing"),
+)
 
 
 def segments(batch: PacketBatch, dissector: Dissector | None = None) -> SegmentBatch:

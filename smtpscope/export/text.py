@@ -49,6 +49,13 @@ _SAID_AT = 15
 Paint = Callable[..., str]
 
 
+def dumps(
+    session: Session, *, width: int | None = None, colour: bool = False, reveal: bool = False
+) -> str:
+    """The session's text, `lines` of it; the last one is empty."""
+    return "\n".join(lines(session, width=width, colour=colour, reveal=reveal))
+
+
 def lines(
     session: Session, *, width: int | None = None, colour: bool = False, reveal: bool = False
 ) -> Iterator[str]:

@@ -131,6 +131,13 @@ def finding(defect: Defect) -> Finding:
     return Finding(name, _SEVERITIES[name], group, span, summary, rule.spec, rule.advice)
 
 
+def join(session: Session, joined: across.Joined) -> None:
+    """Add to a session what it shows beside the earlier ones of its capture."""
+    session.timing = session.timing._replace(server=joined.server)
+    defects = [*timing.slow_replies(session), *joined.defects]
+    session.findings += [finding(defect) for defect in defects]
+
+
 def _fold(findings: list[Finding]) -> list[Finding]:
     """The first ones by each rule."""
     if len(findings) <= MAX_TOLD:

@@ -1,24 +1,24 @@
 """What only several sessions together show: a refusal that was no more than greylisting, say.
 
-`Across` takes the sessions of a capture in order and adds to each what it shows beside the earlier
-ones. It remembers a bounded number of clients, and of each a bounded number of envelopes, by
-their hashes alone. RFC 5321 §4.2.1, §4.5.4.1; RFC 6647.
+`Across` takes the traces of a capture's sessions in order and tells of each what it shows beside
+the earlier ones. It remembers a bounded number of clients, and of each a bounded number of
+envelopes, by their hashes alone. RFC 5321 §4.2.1, §4.5.4.1; RFC 6647.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from smtpscope.findings.probing import Probing
+from smtpscope.findings.probing import Attempt, Probing, attempts_in, key_of
 from smtpscope.findings.refusals import cause_of
 from smtpscope.findings.rule import Rule
-from smtpscope.findings.timing import slow_replies
 from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Reply
-from smtpscope.stream import Defect
-from smtpscope.timing import Servers
+from smtpscope.stream import Defect, Endpoint, Span
+from smtpscope.timing import Servers, ServerTiming
 
 MAX_CLIENTS = 10_000
 """Clients remembered; the one heard of least recently is forgotten first."""
@@ -55,8 +55,64 @@ _UNEXPLAINED = frozenset(
 """Refusals that are likely greylisting where the mail is accepted later. Others say why."""
 
 
+class Outcome(NamedTuple):
+    """What became of a recipient: `rule` is "" (accepted), "deferred" or "refused"."""
+
+    key: int
+    rule: str
+    time: int
+    span: Span
+
+
+class Sent(NamedTuple):
+    """A message for a recipient, `shown` to the user; `span` is None where nobody answered."""
+
+    key: int
+    time: int
+    span: Span | None
+    shown: bytes
+
+
+class Trace(NamedTuple):
+    """What is needed of a session to set it beside the others, in few octets and without secrets.
+
+    It may go from one process to another.
+    """
+
+    client: str
+    server: Endpoint
+    latencies: tuple[int, ...]
+    attempts: tuple[Attempt, ...]
+    deliveries: tuple[tuple[tuple[Outcome, ...], tuple[Sent, ...]], ...]
+
+
+class Joined(NamedTuple):
+    """What a session shows beside the earlier ones, and what its server took till now."""
+
+    server: ServerTiming | None
+    defects: list[Defect]
+
+
+def trace_of(session: Session) -> Trace:
+    """The trace of a session that is complete but for what `Across` adds."""
+    return Trace(
+        session.client.address,
+        session.server,
+        session.timing.latencies,
+        attempts_in(session),
+        tuple(
+            [
+                (_outcomes(transaction, sender), _sent(transaction, sender, session))
+                for transaction in session.transactions
+                if (path := transaction.reverse_path) is not None
+                for sender in [path.address.lower()]
+            ]
+        ),
+    )
+
+
 class _Memory(dict[int, int]):
-    """Times by hash, of the last `MAX_ENVELOPES`."""
+    """Times by key, of the last `MAX_ENVELOPES`."""
 
     __slots__ = ()
 
@@ -85,63 +141,77 @@ class Across:
         self._probing = Probing()
         self._servers = Servers()
 
-    def add(self, session: Session) -> list[Defect]:
-        """What this session shows beside the earlier ones, which it then joins.
+    def add(self, trace: Trace) -> Joined:
+        """What the session with this trace shows beside the earlier ones, which it then joins."""
+        server = self._servers.add(trace.server, trace.latencies)
+        defects = self._probing.add(trace.client, trace.server, trace.attempts)
+        if trace.deliveries:
+            defects += self._mail(trace)
+        return Joined(server, defects)
 
-        It also learns what its server took till now.
-        """
-        timing = session.timing
-        server = self._servers.add(session.server, timing.latencies)
-        session.timing = timing._replace(server=server)
-        return [*slow_replies(session), *self._probing.add(session), *self._mail(session)]
-
-    def _mail(self, session: Session) -> list[Defect]:
-        if not session.transactions:
-            return []
-        address = session.client.address
-        client = self._clients.pop(address, None) or _Client()
-        self._clients[address] = client
+    def _mail(self, trace: Trace) -> list[Defect]:
+        client = self._clients.pop(trace.client, None) or _Client()
+        self._clients[trace.client] = client
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         found: list[Defect] = []
-        ignored: list[Reply] = []
-        for transaction in session.transactions:
-            sender = transaction.reverse_path
-            if sender is None:
-                continue
-            name = sender.address.lower()
-            found += _outcomes(client, transaction, name, ignored)
-            found += _repeated(client, transaction, name, session)
+        ignored: list[Span] = []
+        for outcomes, sent in trace.deliveries:
+            for outcome in outcomes:
+                found += _again(client, outcome, ignored)
+            found += _twice(client, sent)
         if ignored:
             detail = f"{len(ignored):,} times" if len(ignored) > 1 else "once"
-            found.append(Defect("refusal-ignored", ignored[0].span, detail))
+            found.append(Defect("refusal-ignored", ignored[0], detail))
         return found
 
 
-def _outcomes(
-    client: _Client, transaction: Transaction, sender: bytes, ignored: list[Reply]
-) -> Iterator[Defect]:
+def _again(client: _Client, outcome: Outcome, ignored: list[Span]) -> Iterator[Defect]:
     """Greylisting, and replies of 5yz that were known already."""
+    key, rule, time, span = outcome
+    if not rule:
+        since = client.deferred.pop(key, None)
+        if since is not None:
+            waited = (time - since) / 1e9
+            yield Defect("greylisting", span, f"{waited:,.0f} s after the refusal")
+    elif rule == "refused":
+        if key in client.refused:
+            ignored.append(span)
+        client.refused.keep(key, time)
+    elif key not in client.deferred:
+        client.deferred.keep(key, time)
+
+
+def _twice(client: _Client, sent: tuple[Sent, ...]) -> Iterator[Defect]:
+    """A message that an earlier transaction had delivered, or left in doubt."""
+    for key, time, span, address in sent:
+        since = client.sent.get(key)
+        if since is not None and span is not None:
+            waited = (time - since) / 1e9
+            shown = address.decode("utf-8", "backslashreplace")
+            yield Defect("message-twice", span, f"{shown}, {waited:,.0f} s later")
+            return
+        client.sent.keep(key, time)
+
+
+def _outcomes(transaction: Transaction, sender: bytes) -> tuple[Outcome, ...]:
+    found = []
     for recipient in transaction.recipients:
         verb, reply = _deciding(transaction, recipient)
         if reply is None or reply.code is None or recipient.path is None:
             continue
-        if reply.code < 400:
-            if client.deferred:
-                key = hash((sender, recipient.path.address.lower()))
-                since = client.deferred.pop(key, None)
-                if since is not None:
-                    waited = (reply.time - since) / 1e9
-                    yield Defect("greylisting", reply.span, f"{waited:,.0f} s after the refusal")
-            continue
-        key = hash((sender, recipient.path.address.lower()))
+        rule = ""
         if reply.code >= 500:
-            if verb == "RCPT":
-                if key in client.refused:
-                    ignored.append(reply)
-                client.refused.keep(key, reply.time)
-        elif cause_of(verb, reply) in _UNEXPLAINED and key not in client.deferred:
-            client.deferred.keep(key, reply.time)
+            if verb != "RCPT":
+                continue
+            rule = "refused"
+        elif reply.code >= 400:
+            if cause_of(verb, reply) not in _UNEXPLAINED:
+                continue
+            rule = "deferred"
+        key = key_of(sender, recipient.path.address.lower())
+        found.append(Outcome(key, rule, reply.time, reply.span))
+    return tuple(found)
 
 
 def _deciding(transaction: Transaction, recipient: Recipient) -> tuple[str, Reply | None]:
@@ -151,27 +221,23 @@ def _deciding(transaction: Transaction, recipient: Recipient) -> tuple[str, Repl
     return ".", recipient.delivery or transaction.reply
 
 
-def _repeated(
-    client: _Client, transaction: Transaction, sender: bytes, session: Session
-) -> Iterator[Defect]:
-    """A message that an earlier transaction had delivered, or left in doubt."""
+def _sent(transaction: Transaction, sender: bytes, session: Session) -> tuple[Sent, ...]:
+    """The message for each recipient, where it was delivered or is in doubt."""
     reply = transaction.reply
     if not transaction.completed and reply is not None:
-        return
+        return ()
     message = message_of(transaction)
     identity = message.message_id if message is not None else None
     if not identity:
-        return
-    for recipient in transaction.recipients:
-        if recipient.refused or recipient.path is None:
-            continue
-        address = recipient.path.address.lower()
-        key = hash((session.server.address, sender, identity, address))
-        time = reply.time if reply is not None else session.end
-        since = client.sent.get(key)
-        if since is not None and reply is not None:
-            waited = (time - since) / 1e9
-            shown = address[:100].decode("utf-8", "backslashreplace")
-            yield Defect("message-twice", reply.span, f"{shown}, {waited:,.0f} s later")
-            return
-        client.sent.keep(key, time)
+        return ()
+    what = (session.server.address.encode(), sender, identity.encode("utf-8", "surrogatepass"))
+    time = reply.time if reply is not None else session.end
+    span = reply.span if reply is not None else None
+    return tuple(
+        [
+            Sent(key_of(*what, address), time, span, address[:100])
+            for recipient in transaction.recipients
+            if not recipient.refused and recipient.path is not None
+            for address in [recipient.path.address.lower()]
+        ]
+    )

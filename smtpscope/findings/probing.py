@@ -1,21 +1,23 @@
 """Rules about clients that try things out, in a session or in many: addresses, passwords, TLS.
 
-`Probing` takes the sessions of a capture in order and remembers of a bounded number of clients a
-bounded number of things: hashes of what was refused, never a secret. RFC 5321 §7.3, RFC 4954 §9,
-RFC 3207 §6.
+`Probing` takes what the clients of a capture tried, session by session, and remembers of a bounded
+number of clients a bounded number of things: hashes of what was refused, never a secret. RFC 5321
+§7.3, RFC 4954 §9, RFC 3207 §6.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
 
 from smtpscope.findings.rule import Rule
 from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import Exchange, Reply
-from smtpscope.stream import Defect, Span
+from smtpscope.stream import Defect, Endpoint, Span
 
 MAX_CLIENTS = 10_000
 """Clients remembered; the one heard of least recently is forgotten first."""
@@ -69,6 +71,77 @@ _READABLE = frozenset({"PLAIN", "LOGIN"})
 _UNKNOWN_USER = frozenset({550, 551, 553})
 
 
+class Attempt(NamedTuple):
+    """Something that a client tried: `kind` is one of the constants below.
+
+    `thing` is a hash of it, the number of recipients for `ACCEPTED`, and for `OFFER` whether
+    STARTTLS was among the server's offers. `detail` is what is told of it.
+    """
+
+    kind: int
+    thing: int
+    span: Span
+    detail: str = ""
+
+
+ACCEPTED, REFUSED, ASKED, ANSWERED, LOGIN_FAILED, LOGIN, OFFER = range(7)
+
+
+def attempts_in(session: Session) -> tuple[Attempt, ...]:
+    """What the client tried in a session, in order."""
+    found: list[Attempt] = []
+    for exchange in session.exchanges:
+        command, reply = exchange.command, exchange.reply
+        if command is None or reply is None:
+            continue
+        verb = command.verb
+        if verb == "RCPT":
+            _recipient(exchange, reply, command.span, found)
+        elif verb in ("VRFY", "EXPN"):
+            name = command.argument.strip()
+            shown = f"{verb} {name[:100].decode('utf-8', 'backslashreplace')}"
+            kind = ANSWERED if reply.code in (250, 251) else ASKED
+            found.append(Attempt(kind, key_of(name.lower()), command.span, shown))
+        elif exchange.auth is not None and exchange.auth.code == reply.code:
+            found += _login(exchange.auth, command.span)
+        elif verb in HELLO_VERBS and reply.accepted and len(reply.lines) > 1:
+            lines = reply.lines[1 : MAX_CAPABILITIES + 1]
+            offers = any(line.strip().upper() == b"STARTTLS" for line in lines)
+            if offers or session.tls_mode != "implicit":
+                found.append(Attempt(OFFER, offers, reply.span))
+    return tuple(found)
+
+
+def _recipient(exchange: Exchange, reply: Reply, span: Span, found: list[Attempt]) -> None:
+    argument = exchange.path
+    if argument is None or argument.path is None:
+        return
+    if reply.accepted:
+        count = 1
+        if found and found[-1].kind == ACCEPTED:
+            count += found.pop().thing
+        found.append(Attempt(ACCEPTED, count, span))
+    elif reply.code in _UNKNOWN_USER and not _is_policy(reply):
+        found.append(Attempt(REFUSED, key_of(argument.path.address.lower()), span))
+
+
+def _is_policy(reply: Reply) -> bool:
+    """The refusal says nothing of whether the address exists."""
+    enhanced = reply.enhanced
+    return (enhanced is not None and enhanced.subject == 7) or b"relay" in reply.lines[0].lower()
+
+
+def _login(auth: AuthExchange, span: Span) -> Iterator[Attempt]:
+    identity = auth.identity or b""
+    if auth.code == 535:
+        # One wrong password again and again is a client that was set up wrongly; a proof by a
+        # challenge differs each time, though the password may be the same.
+        secret = auth.secret if auth.mechanism in _READABLE else b""
+        yield Attempt(LOGIN_FAILED, key_of(identity, secret or b""), span)
+    elif auth.code == 235:
+        yield Attempt(LOGIN, key_of(identity), span, identity[:100].decode("utf-8", "replace"))
+
+
 class _Client:
     """What is remembered of one client address."""
 
@@ -80,7 +153,7 @@ class _Client:
         self.asked: set[int] = set()
         self.known: set[int] = set()
         self.logins: set[int] = set()
-        self.servers: set[tuple[str, int]] = set()
+        self.servers: set[Endpoint] = set()
 
 
 class Probing:
@@ -89,79 +162,57 @@ class Probing:
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
 
-    def add(self, session: Session) -> Iterator[Defect]:
-        """What this session shows of its client beside the earlier ones."""
-        address = session.client.address
+    def add(self, address: str, server: Endpoint, attempts: Iterable[Attempt]) -> list[Defect]:
+        """What a session with these attempts shows of its client beside the earlier ones."""
         client = self._clients.pop(address, None) or _Client()
         self._clients[address] = client
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         told: dict[str, Defect] = {}
         offered = False
-        for exchange in session.exchanges:
-            command, reply = exchange.command, exchange.reply
-            if command is None or reply is None:
-                continue
-            verb = command.verb
-            if verb == "RCPT":
-                _recipient(client, exchange, reply, told)
-            elif verb in ("VRFY", "EXPN"):
-                _question(client, verb, command.argument, command.span, reply, told)
-            elif exchange.auth is not None and exchange.auth.code == reply.code:
-                _login(client, exchange.auth, command.span, told)
-            elif verb in HELLO_VERBS and reply.accepted and len(reply.lines) > 1:
-                offered = _offer(client, session, reply, offered, told)
-        yield from told.values()
+        for kind, thing, span, detail in attempts:
+            if kind == ACCEPTED:
+                client.accepted += thing
+            elif kind == REFUSED:
+                _remember(client.refused, thing)
+                count = len(client.refused)
+                if count >= MANY_NAMES and count > 2 * client.accepted:
+                    detail = f"{count:,} recipients refused by now"
+                    told["address-probing"] = Defect("address-probing", span, detail)
+            elif kind in (ASKED, ANSWERED):
+                if kind == ANSWERED:
+                    told.setdefault("address-disclosed", Defect("address-disclosed", span, detail))
+                _remember(client.asked, thing)
+                if len(client.asked) >= MANY_ASKED:
+                    detail = f"VRFY and EXPN of {len(client.asked):,} names by now"
+                    told["address-probing"] = Defect("address-probing", span, detail)
+            elif kind == OFFER:
+                # What a later hello of the same session lacks is told as starttls-gone.
+                if thing:
+                    offered = True
+                    if len(client.servers) < MAX_THINGS:
+                        client.servers.add(server)
+                elif not offered and server in client.servers:
+                    told.setdefault("starttls-missing", Defect("starttls-missing", span))
+            else:
+                _guess(client, kind, thing, span, detail, told)
+        return [*told.values()]
 
 
-def _recipient(client: _Client, exchange: Exchange, reply: Reply, told: dict[str, Defect]) -> None:
-    argument, command = exchange.path, exchange.command
-    if argument is None or argument.path is None or command is None:
-        return
-    if reply.accepted:
-        client.accepted += 1
-    elif reply.code in _UNKNOWN_USER and not _is_policy(reply):
-        _remember(client.refused, hash(argument.path.address.lower()))
-        count = len(client.refused)
-        if count >= MANY_NAMES and count > 2 * client.accepted:
-            detail = f"{count:,} recipients refused by now"
-            told["address-probing"] = Defect("address-probing", command.span, detail)
-
-
-def _is_policy(reply: Reply) -> bool:
-    """The refusal says nothing of whether the address exists."""
-    enhanced = reply.enhanced
-    return (enhanced is not None and enhanced.subject == 7) or b"relay" in reply.lines[0].lower()
-
-
-def _question(
-    client: _Client, verb: str, name: bytes, span: Span, reply: Reply, told: dict[str, Defect]
+def _guess(
+    client: _Client, kind: int, login: int, span: Span, name: str, told: dict[str, Defect]
 ) -> None:
-    if reply.code in (250, 251):
-        shown = name.strip()[:100].decode("utf-8", "backslashreplace")
-        told.setdefault("address-disclosed", Defect("address-disclosed", span, f"{verb} {shown}"))
-    _remember(client.asked, hash(name.strip().lower()))
-    if len(client.asked) >= MANY_ASKED:
-        detail = f"VRFY and EXPN of {len(client.asked):,} names by now"
-        told["address-probing"] = Defect("address-probing", span, detail)
-
-
-def _login(client: _Client, auth: AuthExchange, span: Span, told: dict[str, Defect]) -> None:
     guesses = client.logins
-    if auth.code == 535:
-        # One wrong password again and again is a client that was set up wrongly; a proof by a
-        # challenge differs each time, though the password may be the same.
-        secret = auth.secret if auth.mechanism in _READABLE else b""
-        _remember(guesses, hash((auth.identity, secret)))
+    if kind == LOGIN_FAILED:
+        _remember(guesses, login)
         if _guesses(client):
             detail = f"{len(guesses):,} different logins refused by now"
             told["password-guessing"] = Defect("password-guessing", span, detail)
-    elif auth.code == 235:
+    else:
         if _guesses(client):
-            name = (auth.identity or b"")[:100].decode("utf-8", "backslashreplace")
             detail = f"{name}, after {len(guesses):,} refused logins"
             told["password-guessed"] = Defect("password-guessed", span, detail)
-        _remember(client.known, hash(auth.identity))
+        _remember(client.known, login)
 
 
 def _guesses(client: _Client) -> bool:
@@ -170,23 +221,11 @@ def _guesses(client: _Client) -> bool:
     return refused >= MANY_LOGINS and refused > 2 * len(client.known)
 
 
-def _offer(
-    client: _Client, session: Session, reply: Reply, offered: bool, told: dict[str, Defect]
-) -> bool:
-    """Whether this session has offered STARTTLS by now.
-
-    What a later hello of the same session lacks is told as starttls-gone.
-    """
-    server = (session.server.address, session.server.port)
-    if any(line.strip().upper() == b"STARTTLS" for line in reply.lines[1 : MAX_CAPABILITIES + 1]):
-        if len(client.servers) < MAX_THINGS:
-            client.servers.add(server)
-        return True
-    if not offered and server in client.servers and session.tls_mode != "implicit":
-        told.setdefault("starttls-missing", Defect("starttls-missing", reply.span))
-    return offered
-
-
 def _remember(things: set[int], thing: int) -> None:
     if len(things) < MAX_THINGS:
         things.add(thing)
+
+
+def key_of(*things: bytes) -> int:
+    """A hash that is the same in every process and that nobody can aim at."""
+    return int.from_bytes(blake2b(b"\0".join(things), digest_size=8).digest())

@@ -107,11 +107,12 @@ class Result:
         self.evicted = 0
 
     def add(self, found: list[tuple[Connection, list[StreamEvent]]]) -> None:
-        numbers = [connection.number for connection, _ in found]
-        assert numbers == sorted(set(numbers))
+        places = [connection.place for connection, _ in found]
+        assert places == sorted(set(places))
         for connection, news in found:
             assert news
-            number = connection.number
+            known = {each.place: number for number, each in self.connections.items()}
+            number = known.get(connection.place, len(known) + 1)
             assert self.connections.setdefault(number, connection) is connection
             events = self.events.setdefault(number, [])
             for event in news:

@@ -12,8 +12,8 @@ from support.samples import review
 from support.transcript import Transcript, octets, session_of
 
 from smtpscope.cli import bundled_captures
-from smtpscope.decode import read_sessions
 from smtpscope.export import jsonl
+from smtpscope.reading import read_sessions
 from smtpscope.stream import Direction
 
 VALIDATOR = Draft202012Validator(jsonl.schema())

@@ -7,11 +7,11 @@ import gc
 from support.samples import review
 
 from smtpscope.findings import across
-from smtpscope.findings.across import MAX_CLIENTS, MAX_ENVELOPES, Across
+from smtpscope.findings.across import MAX_CLIENTS, MAX_ENVELOPES, Across, trace_of
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Path, Reply
-from smtpscope.stream import Direction, Endpoint, Span
+from smtpscope.stream import Defect, Direction, Endpoint, Span
 
 HELLO = ("S: 220 mx.example.org", "C: EHLO a.example.net", "S: 250 mx.example.org")
 MAIL = ("C: MAIL FROM:<ann@example.net>", "S: 250 Ok")
@@ -24,6 +24,10 @@ def rules(*lines: str) -> list[str]:
     return [
         each.rule for session in review(lines) for each in session.findings if each.rule in known
     ]
+
+
+def add(memory: Across, each: Session) -> list[Defect]:
+    return memory.add(trace_of(each)).defects
 
 
 def session(client: str, code: int, recipients: int = 1, start: int = 0) -> Session:
@@ -44,34 +48,34 @@ def test_a_hundred_thousand_clients_are_not_all_remembered() -> None:
     for number in range(100_000):
         each = session(f"2001:db8::{number:x}", 450, recipients=0)
         each.transactions = [sent]
-        memory.add(each)
+        add(memory, each)
     held = [each for each in gc.get_objects() if isinstance(each, across._Client)]
     assert len(held) == MAX_CLIENTS
 
 
 def test_the_client_heard_of_last_is_remembered() -> None:
     memory = Across()
-    memory.add(session("192.0.2.1", 450))
+    add(memory, session("192.0.2.1", 450))
     for number in range(MAX_CLIENTS):
-        memory.add(session(f"2001:db8::{number:x}", 450))
+        add(memory, session(f"2001:db8::{number:x}", 450))
         if number == MAX_CLIENTS // 2:
-            memory.add(session("192.0.2.1", 450))
-    assert [each.rule for each in memory.add(session("192.0.2.1", 250))] == ["greylisting"]
-    assert memory.add(session("2001:db8::0", 250)) == []
+            add(memory, session("192.0.2.1", 450))
+    assert [each.rule for each in add(memory, session("192.0.2.1", 250))] == ["greylisting"]
+    assert add(memory, session("2001:db8::0", 250)) == []
 
 
 def test_of_one_client_no_more_than_so_many_envelopes_are_remembered() -> None:
     memory = Across()
-    memory.add(session("192.0.2.1", 450, recipients=MAX_ENVELOPES + 5))
-    found = memory.add(session("192.0.2.1", 250, recipients=MAX_ENVELOPES + 5))
+    add(memory, session("192.0.2.1", 450, recipients=MAX_ENVELOPES + 5))
+    found = add(memory, session("192.0.2.1", 250, recipients=MAX_ENVELOPES + 5))
     assert len(found) == MAX_ENVELOPES
 
 
 def test_the_wait_is_counted_from_the_first_refusal() -> None:
     memory = Across()
-    memory.add(session("192.0.2.1", 450, start=0))
-    memory.add(session("192.0.2.1", 450, start=60_000_000_000))
-    (found,) = memory.add(session("192.0.2.1", 250, start=300_000_000_000))
+    add(memory, session("192.0.2.1", 450, start=0))
+    add(memory, session("192.0.2.1", 450, start=60_000_000_000))
+    (found,) = add(memory, session("192.0.2.1", 250, start=300_000_000_000))
     assert found.detail == "300 s after the refusal"
 
 

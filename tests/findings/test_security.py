@@ -17,11 +17,12 @@ from cryptography.x509.oid import NameOID
 from support.samples import START, review
 
 from smtpscope.capture.tls import Alert, TlsInfo, TlsObserver
-from smtpscope.decode import SessionDecoder, read_sessions
+from smtpscope.decode import SessionDecoder
 from smtpscope.findings import judge, probing
 from smtpscope.findings.relay import local_names
 from smtpscope.findings.tls import read_certificate
 from smtpscope.findings.walk import Policy
+from smtpscope.reading import read_sessions
 from smtpscope.session import Finding, Session
 from smtpscope.smtp.values import Exchange, Reply
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Mark, Opened, Span
@@ -213,7 +214,7 @@ RELAYED = (
 
 
 def under(policy: Policy, turns: tuple[bytes, ...] = RELAYED) -> set[str]:
-    decoder = SessionDecoder(Opened(START, CLIENT, SERVER, True, 0), 1, "test", policy)
+    decoder = SessionDecoder(Opened(START, CLIENT, SERVER, True, 0), "test", policy)
     offsets = [0, 0]
     for packet, turn in enumerate(turns, 1):
         side = Direction.SERVER if packet % 2 else Direction.CLIENT
@@ -350,7 +351,7 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
     (session,) = review(tuple(lines))
     memory = probing.Probing()
     for number in range(9):
-        session.client = Endpoint(f"192.0.2.{number}", 1)
-        (told,) = memory.add(session)
+        attempts = probing.attempts_in(session)
+        (told,) = memory.add(f"192.0.2.{number}", session.server, attempts)
         assert told.detail == "20 recipients refused by now"
     assert list(memory._clients) == ["192.0.2.6", "192.0.2.7", "192.0.2.8"]

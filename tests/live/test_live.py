@@ -12,7 +12,7 @@ import pytest
 from processes import program, run
 from servers import exim, opensmtpd, postfix
 
-from smtpscope.decode import read_sessions
+from smtpscope.reading import read_sessions
 from smtpscope.session import Session, Severity
 
 pytestmark = pytest.mark.live

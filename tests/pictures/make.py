@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from smtpscope.decode import read_sessions
 from smtpscope.export.text import lines
+from smtpscope.reading import read_sessions
 
 HERE = Path(__file__).parent
 CAPTURE = HERE.parent.parent / "captures" / "exim-swaks-greylisted.pcap"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from support.packets import ACK, FIN, RST, SYN, Packet, ethernet, ipv4, pcap, tcp
 
-from smtpscope.decode import read_sessions
+from smtpscope.reading import read_sessions
 from smtpscope.session import Session
 
 START = 1_700_000_000_000_000_000

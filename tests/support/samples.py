@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from support.transcript import octets
 
 from smtpscope.decode import SessionDecoder
-from smtpscope.findings import finding
-from smtpscope.findings.across import Across
+from smtpscope.findings import join
+from smtpscope.findings.across import Across, trace_of
 from smtpscope.session import Session
 from smtpscope.stream import Closed, Data, Direction, Endpoint, Gap, Mark, Opened, StreamEvent
 
@@ -42,7 +42,8 @@ def review(lines: tuple[str, ...]) -> list[Session]:
     clock = START
     for number, part in enumerate(parts, 1):
         session = _session(part, number, clock)
-        session.findings += [finding(defect) for defect in across.add(session)]
+        session.number = number
+        join(session, across.add(trace_of(session)))
         sessions.append(session)
         clock = session.end + SECOND
     return sessions
@@ -51,7 +52,7 @@ def review(lines: tuple[str, ...]) -> list[Session]:
 def _session(lines: list[str], number: int, start: int) -> Session:
     port = next((int(line[5:]) for line in lines if line.startswith("port ")), 25)
     client, server = Endpoint("192.0.2.1", 40_000 + number), Endpoint("192.0.2.2", port)
-    decoder = SessionDecoder(Opened(start, client, server, True, 0), number, "sample")
+    decoder = SessionDecoder(Opened(start, client, server, True, 0), "sample")
     for event in _events(lines, start):
         decoder.feed(event)
     return decoder.finish()

@@ -191,7 +191,9 @@ def _spell(exchange: Exchange) -> str:
 def session_of(transcript: Transcript) -> Session:
     """The whole session of a transcript, as `decode` makes it."""
     opened = Opened(0, Endpoint("192.0.2.1", 40_000), Endpoint("192.0.2.2", 25), True, 0)
-    decoder = SessionDecoder(opened, 1, "transcript")
+    decoder = SessionDecoder(opened, "transcript")
     for event in events(transcript):
         decoder.feed(event)
-    return decoder.finish()
+    session = decoder.finish()
+    session.number = 1
+    return session

@@ -1,0 +1,292 @@
+"""Reads a capture with several processes, each of which decodes a share of its connections.
+
+Every worker reads the file and reports what it found to `read_texts`, which puts the sessions in
+order and joins what only several of them show; the worker that has the session then writes its
+text. What comes out is the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import NamedTuple
+
+from smtpscope.capture.pcap import open_capture
+from smtpscope.errors import SmtpscopeError
+from smtpscope.findings import join
+from smtpscope.findings.across import Joined
+from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.reading import (
+    SMTP_PORTS,
+    Finished,
+    OnProgress,
+    Report,
+    Sequencer,
+    ShareDecoder,
+    capture_notes,
+    eviction_notes,
+    read_sessions,
+    spare_collector,
+)
+from smtpscope.session import Session
+
+SHARE = 16_000_000
+"""Octets of a capture below which one more process costs more time than it saves."""
+
+MAX_AHEAD = 4
+"""Batches that a worker decodes before its sessions are put in order."""
+
+Render = Callable[[Session], str]
+
+
+class Text(NamedTuple):
+    """A session as text; `worst` is the severity of its worst finding, -1 without one."""
+
+    worst: int
+    text: str
+
+
+class _Task(NamedTuple):
+    """What all workers are told; with spawn it is pickled."""
+
+    source: Path
+    shares: int
+    ports: frozenset[int]
+    policy: Policy
+    render: Render
+
+
+class _Batch(NamedTuple):
+    """A worker's report on a batch; its sessions stay there and go by share and place."""
+
+    share: int
+    report: Report[tuple[int, int]]
+    consumed: int
+    size: int | None
+
+
+class _Done(NamedTuple):
+    """A worker's last word."""
+
+    evicted: int
+    notes: list[str]
+
+
+_Order = list[tuple[int, int, Joined]]
+"""What is to be written, by place: the session's number, and what it shows beside the others."""
+
+
+def usual_jobs(source: str | Path) -> int:
+    """How many processes are worth it for this file."""
+    return max(1, min(_processors(), _size(source) // SHARE))
+
+
+def _size(source: str | Path) -> int:
+    """The octets of a plain file; 0 for what can be read only once, or not at all."""
+    try:
+        known = os.stat(source)
+    except (OSError, ValueError):
+        return 0
+    return known.st_size if stat.S_ISREG(known.st_mode) else 0
+
+
+def _processors() -> int:
+    # Not every system tells which of them this process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_texts(
+    source: str | Path,
+    render: Render,
+    jobs: int,
+    *,
+    ports: frozenset[int] = SMTP_PORTS,
+    policy: Policy = NO_POLICY,
+    on_progress: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Iterator[Text]:
+    """The sessions of a capture file as texts, in the order of their first packets.
+
+    `render` writes them; it goes to other processes, and so must be a function of a module or a
+    `partial` of one. What is no plain file is read by this process alone. The rest is as with
+    `read_sessions`. Raises `NoCaptureError` where the input is no capture, `SmtpscopeError` where a
+    worker dies.
+    """
+    if jobs == 1 or not _size(source):
+        for session in read_sessions(
+            source, ports=ports, policy=policy, on_progress=on_progress, on_note=on_note
+        ):
+            yield _text(session, render)
+        return
+    with open_capture(source):
+        # What is no capture is told here.
+        pass
+    task = _Task(Path(source), jobs, ports, policy, render)
+    workers = [_Worker(task, share) for share in range(jobs)]
+    try:
+        yield from _collect(workers, on_progress)
+        done = [worker.done() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.stop()
+    if on_note is not None:
+        for note in done[0].notes + eviction_notes(sum(each.evicted for each in done)):
+            on_note(note)
+
+
+def _collect(workers: list[_Worker], on_progress: OnProgress | None) -> Iterator[Text]:
+    sequencer: Sequencer[tuple[int, int]] = Sequencer()
+    awaited: deque[_Worker] = deque()
+    while batches := [batch for worker in workers if (batch := worker.batch()) is not None]:
+        orders: list[_Order] = [[] for _ in workers]
+        for number, joined, (share, place) in sequencer.add(batch.report for batch in batches):
+            orders[share].append((place, number, joined))
+            awaited.append(workers[share])
+        for batch in batches:
+            workers[batch.share].order(orders[batch.share])
+        while awaited and awaited[0].texts:
+            yield awaited.popleft().texts.popleft()
+        if on_progress is not None:
+            on_progress(batches[0].consumed, batches[0].size, sequencer.begun)
+    for worker in awaited:
+        yield worker.text()
+
+
+class _Worker:
+    """A worker as its owner sees it. A thread takes what it sends, so that neither waits for the
+    other to read."""
+
+    def __init__(self, task: _Task, share: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, task, share), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._received: SimpleQueue[_Batch | _Done | list[Text] | Exception | None] = SimpleQueue()
+        Thread(target=self._receive, daemon=True).start()
+        self._done: _Done | None = None
+        self.texts: deque[Text] = deque()
+
+    def batch(self) -> _Batch | None:
+        """The report on its next batch; None behind the last one."""
+        while self._done is None:
+            message = self._next()
+            if isinstance(message, _Batch):
+                return message
+        return None
+
+    def order(self, order: _Order) -> None:
+        try:
+            self._pipe.send(order)
+        except OSError:
+            raise self._dead() from None
+
+    def text(self) -> Text:
+        """The next text, which must have been ordered."""
+        while not self.texts:
+            self._next()
+        return self.texts.popleft()
+
+    def done(self) -> _Done:
+        while self._done is None:
+            self._next()
+        return self._done
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def _next(self) -> _Batch | None:
+        message = self._received.get()
+        if isinstance(message, _Batch):
+            return message
+        if message is None:
+            raise self._dead()
+        if isinstance(message, Exception):
+            raise message
+        if isinstance(message, _Done):
+            self._done = message
+        else:
+            self.texts.extend(message)
+        return None
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._received.put(self._pipe.recv())
+        except (EOFError, OSError):
+            self._received.put(None)
+
+    def _dead(self) -> SmtpscopeError:
+        self._process.join(1)
+        return SmtpscopeError(
+            f"a process that read a share of the capture died (exit code"
+            f" {self._process.exitcode}): free some memory, or read with --jobs 1"
+        )
+
+
+def _work(pipe: Connection, task: _Task, share: int) -> None:
+    """A worker: decodes its share, and writes the sessions that it is ordered to.
+
+    What goes wrong here is raised there.
+    """
+    # Ctrl-C comes to all processes of the terminal; the owner ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spare_collector()
+    try:
+        _decode(pipe, task, share)
+    except (BrokenPipeError, EOFError):
+        # The owner has gone.
+        pass
+    except Exception as error:
+        pipe.send(error)
+
+
+def _decode(pipe: Connection, task: _Task, share: int) -> None:
+    sessions: dict[int, Session] = {}
+    ahead = 0
+
+    def report(found: Report[Session]) -> None:
+        nonlocal ahead
+        sessions.update({place: session for place, _, session in found.finished})
+        finished = [Finished(place, trace, (share, place)) for place, trace, _ in found.finished]
+        kept = Report(found.begun, finished, found.open_since)
+        pipe.send(_Batch(share, kept, reader.consumed, reader.size))
+        ahead += 1
+        while ahead > MAX_AHEAD or pipe.poll():
+            write()
+
+    def write() -> None:
+        nonlocal ahead
+        texts = []
+        for place, number, joined in pipe.recv():
+            session = sessions.pop(place)
+            session.number = number
+            join(session, joined)
+            texts.append(_text(session, task.render))
+        pipe.send(texts)
+        ahead -= 1
+
+    with open_capture(task.source) as reader:
+        decoder = ShareDecoder(Path(reader.name).name, task.ports, task.policy, share, task.shares)
+        for batch in reader:
+            report(decoder.feed(batch))
+        report(decoder.finish())
+        while ahead:
+            write()
+        pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder)))
+
+
+def _text(session: Session, render: Render) -> Text:
+    worst = max([finding.severity for finding in session.findings], default=-1)
+    return Text(worst, render(session))

@@ -1,0 +1,236 @@
+"""Reads captures: from a file to its sessions, in the order in which they began.
+
+`ShareDecoder` takes the packets of a capture, or of its share of the connections, to sessions;
+`Sequencer` puts what the shares found into one order, and joins what only several sessions
+together show. `read_sessions` does both in this process, `parallel` in several.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
+
+from smtpscope.capture.connection import Connection
+from smtpscope.capture.dissect import Dissector
+from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.packets import segments
+from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
+from smtpscope.decode import SessionDecoder
+from smtpscope.findings import join
+from smtpscope.findings.across import Across, Joined, Trace, trace_of
+from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.session import Session
+from smtpscope.stream import Opened, StreamEvent
+
+SMTP_PORTS = frozenset({25, 465, 587, 1025, 2525})
+"""Ports on which every connection is taken for SMTP; on others its content must show it."""
+
+MAX_HELD_SESSIONS = 1_000
+"""Finished sessions that wait for an earlier one so that they come in the order of their start."""
+
+OnProgress = Callable[[int, int | None, int], None]
+"""Takes the octets read, those of the file if they are known, and the sessions found so far."""
+
+_T = TypeVar("_T")
+
+
+class Finished(NamedTuple, Generic[_T]):
+    """A session that ended: `place` orders it, `what` is the session or stands for it."""
+
+    place: int
+    trace: Trace
+    what: _T
+
+
+class Report(NamedTuple, Generic[_T]):
+    """What a share brought since the last one.
+
+    `begun` has the places of the connections that began, ascending; `open_since` is the place of
+    the first one that is still open, None without one.
+    """
+
+    begun: list[int]
+    finished: list[Finished[_T]]
+    open_since: int | None
+
+
+class Sequencer(Generic[_T]):
+    """Puts sessions in order and numbers them from 1, in the order of their first packets."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._finished: list[Finished[_T]] = []
+        self._across = Across()
+        self.begun = 0
+
+    def add(self, reports: Iterable[Report[_T]]) -> Iterator[tuple[int, Joined, _T]]:
+        """Takes the report of every share on the same packets.
+
+        Gives the sessions that no earlier one is waited for: their numbers, and what they show
+        beside the earlier ones.
+        """
+        open_since = None
+        begun: list[int] = []
+        finished = self._finished
+        for report in reports:
+            begun += report.begun
+            for each in report.finished:
+                heapq.heappush(finished, each)
+            if report.open_since is not None and (
+                open_since is None or report.open_since < open_since
+            ):
+                open_since = report.open_since
+        for place in sorted(begun):
+            self.begun += 1
+            self._numbers[place] = self.begun
+        while finished and (
+            open_since is None
+            or finished[0].place < open_since
+            or len(finished) > MAX_HELD_SESSIONS
+        ):
+            place, trace, what = heapq.heappop(finished)
+            yield self._numbers.pop(place), self._across.add(trace), what
+
+
+class ShareDecoder:
+    """Batches of packets in, reports of finished sessions out.
+
+    `share` and `shares`: of so many equal shares of the connections, only the one with this number
+    (from 0 on) is decoded.
+    """
+
+    def __init__(
+        self,
+        capture: str,
+        ports: frozenset[int] = SMTP_PORTS,
+        policy: Policy = NO_POLICY,
+        share: int = 0,
+        shares: int = 1,
+    ) -> None:
+        self._capture = capture
+        self._policy = policy
+        self._share = share
+        self._shares = shares
+        self._assembler = StreamAssembler(ports)
+        self._dissector = Dissector()
+        self._open: dict[int, Opened | SessionDecoder] = {}
+        self.unreadable = 0
+
+    @property
+    def evicted(self) -> int:
+        """Sessions that were ended early because too many were open."""
+        return self._assembler.evicted
+
+    def feed(self, batch: PacketBatch) -> Report[Session]:
+        found = segments(batch, self._dissector)
+        self.unreadable += found.unreadable
+        if self._shares > 1:
+            found = found.share(self._share, self._shares)
+        return self._decode(self._assembler.feed(found))
+
+    def finish(self) -> Report[Session]:
+        """The capture is over: what is still open, too."""
+        report = self._decode(self._assembler.finish())
+        for place, decoder in self._open.items():
+            report.finished.append(self._finish(place, decoder))
+        self._open.clear()
+        return report._replace(open_since=None)
+
+    def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> Report[Session]:
+        begun: list[int] = []
+        finished: list[Finished[Session]] = []
+        for connection, stream in events:
+            place = connection.place
+            decoder = self._open.get(place)
+            for event in stream:
+                if isinstance(decoder, SessionDecoder):
+                    decoder.feed(event)
+                elif decoder is None:
+                    # Every connection's first event says that it opens; many never say more.
+                    assert isinstance(event, Opened)
+                    begun.append(place)
+                    decoder = self._open[place] = event
+                else:
+                    decoder = self._open[place] = self._begin(decoder)
+                    decoder.feed(event)
+            stream.clear()
+            if connection.ended and decoder is not None:
+                del self._open[place]
+                if isinstance(decoder, Opened):
+                    decoder = self._begin(decoder)
+                decoder.note(*connection.retransmissions())
+                finished.append(self._finish(place, decoder))
+        # Connections come in order, and so the first one in is the earliest.
+        return Report(begun, finished, next(iter(self._open), None))
+
+    def _begin(self, opened: Opened) -> SessionDecoder:
+        return SessionDecoder(opened, self._capture, self._policy)
+
+    def _finish(self, place: int, decoder: Opened | SessionDecoder) -> Finished[Session]:
+        if isinstance(decoder, Opened):
+            decoder = self._begin(decoder)
+        session = decoder.finish()
+        return Finished(place, trace_of(session), session)
+
+
+def read_sessions(
+    source: str | Path | BinaryIO,
+    *,
+    ports: frozenset[int] = SMTP_PORTS,
+    policy: Policy = NO_POLICY,
+    on_progress: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Iterator[Session]:
+    """The sessions of a capture file, in the order of their first packets.
+
+    `source` is a path or a binary stream; `ports` are those whose connections are all taken for
+    SMTP; `policy` is what the user says of the servers. `on_progress` is called after each batch,
+    `on_note` at the end with each thing that the capture itself leaves to be told: damage, drops,
+    bounds. Raises `NoCaptureError` where the input is no capture.
+    """
+    with open_capture(source) as reader:
+        decoder = ShareDecoder(Path(reader.name).name, ports, policy)
+        sequencer: Sequencer[Session] = Sequencer()
+        for batch in reader:
+            yield from _completed(sequencer, decoder.feed(batch))
+            if on_progress is not None:
+                on_progress(reader.consumed, reader.size, sequencer.begun)
+        yield from _completed(sequencer, decoder.finish())
+        if on_note is not None:
+            for note in capture_notes(reader, decoder) + eviction_notes(decoder.evicted):
+                on_note(note)
+
+
+def _completed(sequencer: Sequencer[Session], report: Report[Session]) -> Iterator[Session]:
+    for number, joined, session in sequencer.add([report]):
+        session.number = number
+        join(session, joined)
+        yield session
+
+
+def spare_collector() -> None:
+    """Decoding makes objects by the million, and hardly a cycle among them."""
+    gc.set_threshold(10_000, 20, 20)
+
+
+def capture_notes(reader: CaptureReader, decoder: ShareDecoder) -> list[str]:
+    """What the capture itself leaves to be told, in words for the user."""
+    found = list(reader.problems)
+    if reader.truncated is not None:
+        found.append(
+            f"cut short: the packet at octet {reader.truncated:,} and what followed is missing"
+        )
+    for index, counted in sorted(reader.statistics.items()):
+        dropped = (counted.dropped or 0) + (counted.dropped_by_system or 0)
+        if dropped:
+            found.append(f"{dropped:,} packets were dropped when interface {index} was recorded")
+    if decoder.unreadable:
+        found.append(f"{decoder.unreadable:,} packets have headers that could not be read")
+    return found
+
+
+def eviction_notes(evicted: int) -> list[str]:
+    return [f"{evicted:,} sessions were ended early: too many at once"] if evicted else []
