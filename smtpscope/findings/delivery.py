@@ -341,7 +341,7 @@ def _refusal(step: Step) -> Iterable[Defect]:
     if len(step.exchange.replies) > 1 or _follows_from_others(step, verb, reply.code):
         return ()
     rule = cause_of(verb, reply)
-    if rule == CLOSING and _hung_up(step):
+    if rule == CLOSING and (_hung_up(step) or (CLOSING, "") in step.state.told):
         return ()
     if rule is None or (rule in _FOR_THE_FORM and step.exchange.defects):
         # What the client did wrong is told with the command.

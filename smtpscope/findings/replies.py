@@ -110,7 +110,7 @@ RULES: dict[str, Rule] = {
         "parameters. Clients ignore what they can't read.",
     ),
     "auth-keyword-legacy": Rule(
-        "note",
+        "chat",
         "AUTH is offered in the old spelling AUTH=",
         "RFC 4954 §3",
         "Only clients from before 1999 need it: switch it off (Postfix: "
@@ -135,6 +135,7 @@ _WITHOUT_ENHANCED = HELLO_VERBS | {"(greeting)", "XCLIENT"}
 
 _CAPABILITIES = re.compile(
     rb"""(?:\n(?:SIZE(?:[ ][0-9]{1,20})? | AUTH(?:[ ][A-Z0-9_-]+)+
+    | (?:X_)?PIPE_CONNECT
     | (?!(?:SIZE|AUTH)[ =\n])(?!(?:SIZE|AUTH)\Z)[A-Z0-9][A-Z0-9-]*(?:[ ][!-~]+)*
     )[ ]*)*\Z""",
     re.IGNORECASE | re.VERBOSE,
@@ -223,22 +224,27 @@ def _greeting(step: Step) -> Iterable[Defect]:
     exchange, reply = step.exchange, step.reply
     if not exchange.greeting or reply is None or reply.code != 220:
         return ()
-    return _name_defects("greeting-without-domain", reply)
+    return _name_defects(step, "greeting-without-domain", reply)
 
 
-def _name_defects(rule: str, reply: Reply) -> Iterable[Defect]:
+def _name_defects(step: Step, rule: str, reply: Reply) -> Iterable[Defect]:
     name = grammar.greeting_domain(reply.lines[0])
     if b"." in name or is_address_literal(name):
         return ()
+    shown = name[:SHOWN].decode("utf-8", "backslashreplace")
+    # A server says its name in the greeting and again to each EHLO.
+    if ("greeting-without-domain", shown) in step.state.told:
+        return ()
+    step.state.told.add(("greeting-without-domain", shown))
     span = Span(reply.span.direction, reply.span.start, reply.span.start + 4 + len(name))
-    return (Defect(rule, span, name[:SHOWN].decode("utf-8", "backslashreplace")),)
+    return (Defect(rule, span, shown),)
 
 
 def _hello_reply(step: Step) -> Iterable[Defect]:
     command, reply = step.command, step.reply
     if command is None or reply is None or reply.code != 250:
         return ()
-    found = list(_name_defects("hello-reply-without-domain", reply))
+    found = list(_name_defects(step, "hello-reply-without-domain", reply))
     if command.verb != "HELO" and len(reply.lines) > 1:
         found += _capability_defects(reply)
     return found

@@ -16,7 +16,7 @@ from smtpscope.smtp.dialogue import CLOSING
 from smtpscope.smtp.values import Command, Exchange
 from smtpscope.stream import Defect, Direction, Span
 
-EARLY_PIPELINING = ("PIPECONNECT", "PIPE_CONNECT")
+EARLY_PIPELINING = ("PIPECONNECT", "PIPE_CONNECT", "X_PIPE_CONNECT")
 """EHLO keywords of Exim: its clients may speak first where they have seen one before."""
 
 UNNOTICED = 1_000_000_000

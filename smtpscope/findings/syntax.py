@@ -18,6 +18,9 @@ from smtpscope.stream import Defect, Span
 COMMAND_LINE = 512
 """Octets of a command line with its CRLF, where no extension adds to it (RFC 5321 §4.5.3.1.4)."""
 
+SUBMISSION_PORTS = frozenset({465, 587})
+"""Ports to which mail programs speak (RFC 6409 §3.1, RFC 8314 §3.3)."""
+
 RULES: dict[str, Rule] = {
     "bare-lf": Rule(
         "warning",
@@ -191,6 +194,13 @@ RULES: dict[str, Rule] = {
         "Configure the client to send its full name in the DNS; some servers refuse a name "
         "without a domain.",
     ),
+    "hello-host-only": Rule(
+        "chat",
+        "a mail program gives a name without a domain",
+        "RFC 5321 §4.1.4",
+        "Nothing: mail programs seldom know a full name, and servers that they submit mail to do "
+        "not ask for one.",
+    ),
     "hello-syntax": Rule(
         "warning",
         "malformed host name",
@@ -309,6 +319,21 @@ def _hello(step: Step) -> Iterable[Defect]:
     return (Defect("hello-other-address", _argument_span(command), detail),)
 
 
+def _bare_name(step: Step) -> Iterable[Defect]:
+    command = step.command
+    if command is None or b"." in command.argument or command.argument[:1] == b"[":
+        return ()
+    defects = step.exchange.defects
+    if not command.argument or any(defect.rule.startswith("hello-") for defect in defects):
+        return ()
+    submitted = step.session.server.port in SUBMISSION_PORTS
+    rule = "hello-host-only" if submitted else "hello-no-dot"
+    if (rule, "") in step.state.told:
+        return ()
+    step.state.told.add((rule, ""))
+    return (Defect(rule, _argument_span(command)),)
+
+
 def _chunk(step: Step) -> Iterable[Defect]:
     exchanges = step.session.exchanges
     if step.command is None or step.number + 1 >= len(exchanges):
@@ -332,9 +357,9 @@ CHECKS = Checks(
         "EXPN": (_not_alone,),
         "ETRN": (_not_alone,),
         "AUTH": (_not_alone,),
-        "HELO": (_hello,),
-        "EHLO": (_hello,),
-        "LHLO": (_hello,),
+        "HELO": (_hello, _bare_name),
+        "EHLO": (_hello, _bare_name),
+        "LHLO": (_hello, _bare_name),
         "BDAT": (_chunk,),
     },
     long=(_line_length,),

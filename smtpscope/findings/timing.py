@@ -250,6 +250,8 @@ def _ended_while_idle(step: Step) -> Iterable[Defect]:
     detail = f"after {_seconds(waited)}"
     if waited < _limit(_IDLE_TIMEOUT):
         detail += ", where five minutes are recommended"
+    # It is told of here.
+    step.state.told.add(("service-closing", ""))
     return (Defect("server-timeout", reply.span, detail),)
 
 

@@ -115,6 +115,7 @@ class CommandReader:
         self._behind_hole: Octets | None = None
         self._remaining = 0
         self._cut_off = False
+        self._http = False
         self._found: list[Exchange] = []
         self._calm = synced
 
@@ -343,7 +344,10 @@ class CommandReader:
             size = argument.split(b" ")[0]
             self._remaining = int(size) if size.isdigit() and len(size) < 10 else 0
         elif verb not in reference.VERBS and verb != ".":
-            defects.append(Defect("unknown-command", command.span, verb))
+            # Nor are the fields of an HTTP request commands: they need not be told one by one.
+            self._http = self._http or (verb in reference.HTTP_VERBS and b"HTTP/" in argument)
+            if not self._http:
+                defects.append(Defect("unknown-command", command.span, verb))
             if match := _NEARLY_AUTH.match(line.text):
                 shown = b"" if verb else match[0] + b" "
                 command.redacted = shown + b"[redacted %d octets]" % len(argument)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpscope.stream import Data, Defect, Direction, Mark, Span
@@ -174,21 +174,21 @@ class _OddEnd:
         self.octets = octets
         self.following = following
 
-    def defects(self) -> Iterator[Defect]:
+    def defect(self) -> Defect:
         spelled = (
             self.octets.decode("ascii")
             .replace("\r", "CR")
             .replace("\n", "LF")
             .replace("\0", " NUL ")
         )
-        yield Defect("odd-end-of-data", self.span, spelled)
         if command := _ENVELOPE_COMMAND.match(self.following):
             span = Span(self.span.direction, self.span.start, self.span.end + command.end())
             hidden = command[1].decode("utf-8", "backslashreplace").rstrip()
             if hidden[:4].upper() == "AUTH":
                 # What follows may be a secret.
                 hidden = "AUTH"
-            yield Defect("smuggling-attempt", span, f"{spelled} and then {hidden}")
+            return Defect("smuggling-attempt", span, f"{spelled} and then {hidden}")
+        return Defect("odd-end-of-data", self.span, spelled)
 
 
 class DataScanner:
@@ -223,8 +223,8 @@ class DataScanner:
 
     @property
     def defects(self) -> list[Defect]:
-        """The odd ends seen so far, and what was hidden behind them."""
-        return [defect for odd_end in self._odd_ends for defect in odd_end.defects()]
+        """The odd ends seen so far, with what was hidden behind them."""
+        return [odd_end.defect() for odd_end in self._odd_ends]
 
     def feed(self, piece: bytes) -> tuple[bytes, int]:
         """The message octets that are certain now, and how many of `piece` the data took.

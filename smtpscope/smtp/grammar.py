@@ -105,9 +105,9 @@ def parse_path_argument(verb: str, argument: bytes, span: Span) -> PathArgument:
 def parse_hello(argument: bytes, span: Span) -> tuple[bytes, tuple[Defect, ...]]:
     """The domain or address literal of HELO, EHLO or LHLO; `span` covers the argument's octets.
 
-    Defects: hello-empty, hello-bare-ip, hello-underscore, hello-no-dot, hello-syntax, odd-space
-    (RFC 5321 §4.1.1.1, §4.1.3). 8-bit octets are hello-syntax: SMTPUTF8 is not agreed upon yet
-    (RFC 6531 §3.7.1).
+    Defects: hello-empty, hello-bare-ip, hello-underscore, hello-syntax, odd-space (RFC 5321
+    §4.1.1.1, §4.1.3). 8-bit octets are hello-syntax: SMTPUTF8 is not agreed upon yet (RFC 6531
+    §3.7.1).
     """
     if _HELLO.match(argument) and len(argument) <= MAX_LABEL:
         return argument, ()
@@ -261,7 +261,7 @@ def _hello_trouble(domain: bytes) -> tuple[str, str] | None:
         return "hello-underscore", ""
     if trouble:
         return "hello-syntax", trouble
-    return None if b"." in domain else ("hello-no-dot", "")
+    return None
 
 
 def _utf8_of_escape(match: re.Match[bytes]) -> bytes:

@@ -180,7 +180,7 @@ def test_a_command_behind_any_odd_end_is_an_attempt_to_smuggle(
 def test_a_login_that_is_smuggled_shows_no_secret() -> None:
     scanner = DataScanner(CLIENT, 0)
     scanner.feed(b"one\n.\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n.\r\n")
-    assert [each.detail for each in scanner.defects] == ["LF.LF", "LF.LF and then AUTH"]
+    assert [each.detail for each in scanner.defects] == ["LF.LF and then AUTH"]
 
 
 def test_what_follows_an_odd_end_and_is_no_command_is_no_attempt() -> None:
