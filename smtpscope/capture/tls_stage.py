@@ -135,7 +135,7 @@ class TlsStage:
         if isinstance(event, Gap):
             observer.gap(event.direction, event.length)
             return []
-        return [event] if isinstance(event, Closed) else []
+        return [event] if isinstance(event, Closed | Noted) else []
 
 
 def _record_within(octets: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpscope.capture.tls_stage import TlsStage
-from smtpscope.stream import Closed, Data, Direction, Mark, Noted, StreamEvent
+from smtpscope.stream import Closed, Data, Defect, Direction, Mark, Noted, Span, StreamEvent
 
 END = Closed("end", Direction.CLIENT, 9, 9)
 HELLO = b"\x16\x03\x01\x00\x05hello"
@@ -40,6 +40,13 @@ def test_a_record_is_recognised_octet_by_octet() -> None:
     for at, octet in enumerate(HELLO):
         assert stage.feed(client(bytes([octet]), at)) == []
     assert stage.mode == "starttls"
+
+
+def test_what_was_noted_of_the_packets_is_told_within_tls_too() -> None:
+    stage = expecting()
+    stage.feed(client(HELLO))
+    noted = Noted(Defect("overlap-disagrees", Span(Direction.CLIENT, 2, 3)), 5, 5)
+    assert stage.feed(noted) == [noted]
 
 
 def test_plain_text_before_the_record_is_passed_on_and_told_once() -> None:
