@@ -386,9 +386,8 @@ class Receiver:
         different = int.from_bytes(old, "little") ^ int.from_bytes(new, "little")
         end = offset + (different.bit_length() + 7) // 8
         start = offset + ((different & -different).bit_length() - 1) // 8
-        was = old[start - offset : end - offset][:32]
-        now = new[start - offset : end - offset][:32]
-        detail = f"{was!r} came first, {now!r} was sent later"
+        # The octets themselves may be a password.
+        detail = f"{end - start:,} octets, by packet {packet:,}"
         defect = Defect("overlap-disagrees", Span(self.direction, start, end), detail)
         self.log.add(Noted(defect, time, packet))
 
