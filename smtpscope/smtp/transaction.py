@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 from smtpscope.smtp.values import ContentSink, Exchange, Parameter, Path, Reply
 
-MAX_RECIPIENTS = 100_000
-"""Recipients kept of one transaction."""
-
 RESETTING = frozenset({"RSET", "EHLO", "HELO", "LHLO", "STARTTLS"})
 
 
@@ -54,7 +51,11 @@ class Transaction:
 
 
 class Transactions:
-    """The transactions of one session; `found` in the order of their MAIL commands."""
+    """The transactions of one session; `found` in the order of their MAIL commands.
+
+    They are as many, and their recipients too, as exchanges are added: it is for the caller to
+    count those and to stop.
+    """
 
     def __init__(self) -> None:
         self.found: list[Transaction] = []
@@ -99,16 +100,14 @@ class Transactions:
         self.found.append(self._current)
 
     def _rcpt(self, exchange: Exchange, reply: Reply | None) -> None:
-        recipients = self._open().recipients
-        if len(recipients) < MAX_RECIPIENTS:
-            argument = exchange.path
-            recipients.append(
-                Recipient(
-                    argument.path if argument else None,
-                    argument.parameters if argument else (),
-                    reply,
-                )
+        argument = exchange.path
+        self._open().recipients.append(
+            Recipient(
+                argument.path if argument else None,
+                argument.parameters if argument else (),
+                reply,
             )
+        )
 
     def _message(self, exchange: Exchange, reply: Reply | None) -> None:
         assert exchange.command is not None
