@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from smtpscope.findings.message import field_span
+from smtpscope.findings.message import field_span, part_span
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
@@ -121,8 +121,8 @@ def _message(step: Step) -> Iterable[Defect]:
         return ()
     message = content.finish()
     found: list[Defect] = []
-    for rule, detail in _attachments(message):
-        found.append(Defect(rule, command.span, detail))
+    for rule, number, detail in _attachments(message):
+        found.append(Defect(rule, part_span(command, message, number), detail))
         if len(found) == MAX_TOLD:
             break
     mail = step.state.mail
@@ -137,17 +137,17 @@ def _message(step: Step) -> Iterable[Defect]:
 # -- attachments ---------------------------------------------------------------------------------
 
 
-def _attachments(message: Message) -> Iterator[tuple[str, str]]:
+def _attachments(message: Message) -> Iterator[tuple[str, int, str]]:
     for attachment in message.attachments:
         name = attachment.filename or ""
         shown = name[:_NAME_LENGTH] or attachment.content_type[:_NAME_LENGTH]
         program = _program(attachment)
         if _DOUBLE_NAME.search(name) or (_TURNED.search(name) and program):
-            yield "attachment-disguised", shown
+            yield "attachment-disguised", attachment.number, shown
         elif program:
-            yield "attachment-executable", f"{shown}, {program}"
+            yield "attachment-executable", attachment.number, f"{shown}, {program}"
         elif not message.missing and (told := _differs(attachment)):
-            yield "attachment-type-differs", f"{shown}, {told}"
+            yield "attachment-type-differs", attachment.number, f"{shown}, {told}"
 
 
 def _program(attachment: Attachment) -> str:

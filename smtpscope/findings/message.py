@@ -248,12 +248,11 @@ def _message(step: Step) -> Iterable[Defect]:
         span = place(command, message, flaw.start, max(flaw.end - flaw.start, 1))
         times = f"{flaw.times:,} times, first " if flaw.times > 1 else ""
         found.append(Defect(flaw.rule, span, times + flaw.detail[:_SHOWN]))
-    if message.truncated:
-        found.append(Defect("message-bound", command.span, f"{message.size:,} octets"))
     for attachment in message.attachments:
         name = attachment.filename or ""
         if attachment.content_type.endswith("ms-tnef") or name.lower() == "winmail.dat":
-            found.append(Defect("tnef", command.span, name[:_SHOWN] or attachment.content_type))
+            span = part_span(command, message, attachment.number)
+            found.append(Defect("tnef", span, name[:_SHOWN] or attachment.content_type))
             break
     return found
 
@@ -341,14 +340,21 @@ def _hops(message: Message) -> Found:
         if visits > MAX_VISITS:
             yield "hop-repeats", None, f"{visits} times by {(host or '')[:_SHOWN]}"
     told: set[str] = set()
-    for before, hop in pairwise(hops):
+    for index, (before, hop) in enumerate(pairwise(hops), 2):
         if hop.delay is None or -CLOCK_SKEW <= hop.delay <= MAX_HOP_DELAY:
             continue
         rule = "hop-slow" if hop.delay > 0 else "hop-backwards"
         if rule not in told:
             told.add(rule)
             way = f"from {(before.by or '?')[:_SHOWN]} to {(hop.by or '?')[:_SHOWN]}"
-            yield rule, None, f"{hop.delay:,} s {way}"
+            # The newest stands on top, the hops are told oldest first.
+            yield rule, message.fields[b"received"][-index], f"{hop.delay:,} s {way}"
+
+
+def part_span(command: Command, message: Message, number: int) -> Span:
+    """The octets of the part of that number, its header included."""
+    part = message.part(number)
+    return place(command, message, part.start, max(part.end - part.start, 1))
 
 
 def _shown(header: Header) -> str:

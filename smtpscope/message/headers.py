@@ -20,7 +20,7 @@ MAX_HEADERS = 1_000
 MAX_VALUE = 64 * 1024
 """Octets kept of one field's value."""
 
-MAX_SECTION = 1024 * 1024
+MAX_SECTION = 256 * 1024
 """Octets of names and values kept of one header section."""
 
 

@@ -30,10 +30,10 @@ MAX_DEPTH = 64
 MAX_EMBEDDED = 8
 """Messages within messages that are taken apart: each digests the octets of those within it too."""
 
-MAX_PARTS = 10_000
+MAX_PARTS = 2_000
 """Parts in one message; what follows belongs to the last one."""
 
-MAX_TEXT = 1_000
+MAX_TEXT = 255
 """Characters kept of a file name, and of a type, a charset and their like."""
 
 MAX_BOUNDARY = 1_000
@@ -269,7 +269,6 @@ class StructureReader:
         self._attachments: list[Attachment] = []
         self._flaws: dict[str, Flaw] = {}
         self._leaves = 0
-        self._cut = False
         self.count = 0
 
     def feed(self, octets: bytes) -> None:
@@ -289,11 +288,12 @@ class StructureReader:
         root = self._root
         assert root is not None
         root.end = max(self._base + len(self._buffer), root.body)
-        if self._cut:
+        cut = "message-bound" in self._flaws
+        if cut:
             for rule in ("multipart-unclosed", "boundary-unseen"):
                 self._flaws.pop(rule, None)
         flaws = [*self._flaws.values()]
-        return Structure(self._headers, root, self._attachments, self._leaves, flaws, self._cut)
+        return Structure(self._headers, root, self._attachments, self._leaves, flaws, cut)
 
     def note(self, rule: str, start: int, end: int, detail: str) -> None:
         known = self._flaws.get(rule)
@@ -302,10 +302,13 @@ class StructureReader:
         else:
             self._flaws[rule] = known._replace(times=known.times + 1)
 
+    def _bound(self, start: int, end: int, detail: str) -> None:
+        self.note("message-bound", start, end, detail)
+
     def inline(self, part: Part, text: Part) -> _Body | None:
         """Take in a file that stands in a text; None where there are too many parts."""
         if self.count >= MAX_PARTS:
-            self._cut = True
+            self._bound(part.start, part.body, f"more than {MAX_PARTS:,} parts")
             return None
         text.children.append(part)
         part.number = self.count
@@ -357,7 +360,8 @@ class StructureReader:
         depth = self._depths.get(text)
         if depth is not None:
             if self.count >= MAX_PARTS:
-                self._cut = True
+                where = self._base + line.start() + 1, self._base + line.end()
+                self._bound(*where, f"more than {MAX_PARTS:,} parts")
                 self._depths.clear()
                 return True
             self._close(depth + 1, self._base + line.start())
@@ -421,7 +425,8 @@ class StructureReader:
         part, boundary = _read_part(header.headers, self._start, position, self._default)
         part.number = self.count
         self.count += 1
-        self._cut |= header.cut
+        if header.cut:
+            self._bound(part.start, position, f"a header of {position - part.start:,} octets")
         if self._open:
             parent = self._open[-1]
             if not parent.children and self._bodies[-1] is not None:
@@ -445,10 +450,11 @@ class StructureReader:
             self.note("charset-unknown", part.start, part.body, part.charset)
         depth = len(self._open)
         if (embeds or boundary) and depth >= MAX_DEPTH:
-            self._cut = True
+            self._bound(part.start, position, f"parts nested more than {MAX_DEPTH} deep")
             boundary, embeds = b"", False
         if embeds and self._embedded >= MAX_EMBEDDED:
-            self._cut = True
+            nested = f"messages nested more than {MAX_EMBEDDED} deep"
+            self._bound(part.start, position, nested)
             embeds = False
         attached = (
             part.content_type in _EMBEDDED

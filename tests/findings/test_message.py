@@ -89,3 +89,39 @@ def test_a_chunked_message_is_looked_at_too() -> None:
     (session,) = review(lines)
     found = {each.rule: each.span for each in session.findings if each.group == "message"}
     assert set(found) == {"from-missing", "date-missing", "message-id-missing"}
+
+
+FILE = (
+    "Content-Type: application/octet-stream; name=winmail.dat",
+    "Content-Transfer-Encoding: base64",
+    "",
+    "TVqQAAMAAAAEAAAA",
+)
+
+
+@pytest.mark.parametrize("rule", ["tnef", "attachment-executable"])
+def test_a_finding_about_an_attachment_points_at_its_part(rule: str) -> None:
+    lines = (*FIELDS, "MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b")
+    lines = (*lines, "", "Hello", "--b", *FILE, "--b--")
+    said = (f"C: {line}" for line in lines)
+    (session,) = review((*START, *ENVELOPE, "C: DATA", "S: 354 go ahead", *said, *END))
+    (span,) = (found.span for found in session.findings if found.rule == rule)
+    before = "\r\n".join(line[3:] for line in (*START, *ENVELOPE, "C: DATA") if line[0] == "C")
+    start = len(before) + 2 + "\r\n".join(lines).index(FILE[0])
+    assert (span.start, span.end) == (start, start + len("\r\n".join(FILE)))
+
+
+def test_a_finding_about_a_hop_points_at_its_received_field() -> None:
+    hops = (
+        "Received: from b.test by c.test; Tue, 14 Nov 2023 22:12:59 +0000",
+        "Received: from a.test by b.test; Tue, 14 Nov 2023 20:12:59 +0000",
+        "Received: from z.test by a.test; Tue, 14 Nov 2023 20:12:58 +0000",
+    )
+    span = findings(*hops, *FIELDS, "", "x")["hop-slow"].span
+    assert span.end - span.start == len(hops[0])
+
+
+def test_a_bound_is_told_where_the_message_passed_it() -> None:
+    field = "X: " + "y" * 990
+    found = findings(*FIELDS, *[field] * 300, "", "x")["message-bound"]
+    assert found.summary.endswith(f": a header of {len(field) * 300 + 600 + 87 + 6:,} octets")
