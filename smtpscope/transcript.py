@@ -14,6 +14,7 @@ from smtpscope import reference
 from smtpscope.capture.tls import TlsInfo
 from smtpscope.display import text
 from smtpscope.message import Message
+from smtpscope.message.trace import Hop
 from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
@@ -23,6 +24,9 @@ from smtpscope.stream import Direction
 
 MAX_LINE = 1_000
 """Characters shown of one line."""
+
+MAX_HOPS = 10
+"""Hops shown of a message's way."""
 
 TLS_HANDSHAKE = b"\x16\x03"
 """How a client begins that takes the port for one of TLS (RFC 8446 §5.1)."""
@@ -92,8 +96,11 @@ def _command_rows(command: Command, exchange: Exchange, index: int, reveal: bool
         meaning = "; ".join([_command_meaning(verb), *_details(command, exchange)])
         yield Row(command.time, direction, "command", said, meaning, index)
     if exchange.last and isinstance(content, Content):
-        said = summary(content.finish())
+        message = content.finish()
+        said = summary(message)
         meaning = "the message; a lone dot ends it" if verb == "." else "the message"
+        if message.hops:
+            meaning += f"; it came through {_way(message.hops)}"
         yield Row(command.time, direction, "message", said, meaning, index)
 
 
@@ -112,6 +119,17 @@ def summary(message: Message) -> str:
     if len(message.attachments) > 3:
         shown.append(f"{len(message.attachments) - 3} more attachments")
     return f"[{', '.join(shown)}]"
+
+
+def _way(hops: list[Hop]) -> str:
+    """The servers that took the message, oldest first, and the seconds that each hop took."""
+    shown = [
+        text(hop.by or "(unknown)", 60) + (f" {hop.delay:+,} s" if hop.delay is not None else "")
+        for hop in hops[:MAX_HOPS]
+    ]
+    if len(hops) > MAX_HOPS:
+        shown.append(f"{len(hops) - MAX_HOPS} more")
+    return ", ".join(shown)
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from support.transcript import Transcript, octets, session_of
 
 from smtpscope.export.text import lines
 from smtpscope.stream import Direction
-from smtpscope.transcript import Row, rows
+from smtpscope.transcript import MAX_HOPS, Row, rows
 
 SIDES = {"C": Direction.CLIENT, "S": Direction.SERVER}
 
@@ -52,6 +52,27 @@ def test_a_message_is_one_line() -> None:
     found = shown("S: 220 mx", "C: DATA", "S: 354 go", "C: Subject: hi", "C: ", "C: .", "S: 250 ok")
     (message,) = [row for row in found if row.kind == "message"]
     assert message.text == '[message of 15 octets, subject "hi"]'
+
+
+def test_a_message_tells_its_files_and_how_long_each_hop_took() -> None:
+    found = shown(
+        *("S: 220 mx", "C: DATA", "S: 354 go"),
+        "C: Received: from b.test by c.test; Tue, 14 Nov 2023 22:13:25 +0000",
+        "C: Received: from a.test by b.test; Tue, 14 Nov 2023 20:13:20 +0000",
+        "C: Received: from laptop; some day",
+        *("C: Content-Type: application/pdf; name=a.pdf", "C: ", "C: %PDF-", "C: .", "S: 250 ok"),
+    )
+    (message,) = [row for row in found if row.kind == "message"]
+    assert message.text == "[message of 217 octets, a.pdf (7 octets)]"
+    assert message.meaning.endswith("; it came through (unknown), b.test, c.test +7,205 s")
+
+
+def test_a_long_way_is_shown_to_a_bound() -> None:
+    hops = ["C: Received: from a.test by b.test; Tue, 14 Nov 2023 22:13:25 +0000"] * 12
+    found = shown("S: 220 mx", "C: DATA", "S: 354 go", *hops, "C: ", "C: .", "S: 250 ok")
+    (message,) = [row for row in found if row.kind == "message"]
+    assert message.meaning.count("b.test") == MAX_HOPS
+    assert message.meaning.endswith(", 2 more")
 
 
 def test_parameters_are_explained() -> None:

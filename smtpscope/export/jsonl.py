@@ -41,9 +41,14 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
     head = _encode(_session(session, reveal))
+    # One by one: of a long session, the objects of all at once would take more than their text.
+    transactions = ", ".join([_encode(_transaction(each)) for each in session.transactions])
     exchanges = ", ".join([_exchange(each, session, reveal) for each in session.exchanges])
     findings = _encode([_finding(finding) for finding in session.findings])
-    return f'{head[:-1]}, "exchanges": [{exchanges}], "findings": {findings}}}'
+    return (
+        f'{head[:-1]}, "transactions": [{transactions}], "exchanges": [{exchanges}], '
+        f'"findings": {findings}}}'
+    )
 
 
 def schema() -> Object:
@@ -77,7 +82,6 @@ def _session(session: Session, reveal: bool) -> Object:
     found["tls"] = _tls(session)
     found["tunnel"] = _tunnel(session.tunnel)
     found["auth"] = [_auth(auth, reveal) for auth in session.auths]
-    found["transactions"] = [_transaction(transaction) for transaction in session.transactions]
     found["timing"] = _timing(session.timing)
     return found
 
@@ -258,8 +262,23 @@ def _message(message: Message, via: str | None) -> Object:
             {"name": text(name), "value": text(value)} for name, value in message.authentication
         ],
         "sha256": message.sha256,
+        "truncated": message.truncated,
+        "parts": [
+            {
+                "number": part.number,
+                "depth": depth,
+                "content_type": text(part.content_type),
+                "charset": _optional(part.charset),
+                "encoding": text(part.encoding),
+                "disposition": _optional(part.disposition),
+                "filename": _optional(part.filename),
+                "size": part.size,
+            }
+            for part, depth in message.walk()
+        ],
         "attachments": [
             {
+                "part": attachment.number,
                 "filename": _optional(attachment.filename),
                 "content_type": text(attachment.content_type),
                 "size": attachment.size,

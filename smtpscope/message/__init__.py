@@ -153,16 +153,17 @@ class Message:
             if name.lower() in _VOUCHING
         ]
 
+    def walk(self) -> Iterator[tuple[Part, int]]:
+        """Each part, and how many it is within; a part comes before those within it."""
+        todo = [(self.root, 0)]
+        while todo:
+            part, depth = todo.pop()
+            yield part, depth
+            todo += [(child, depth + 1) for child in reversed(part.children)]
+
     def part(self, number: int) -> Part:
-        """The part of that number; without one, the last."""
-        found = self.root
-        while found.number < number and found.children:
-            # Parts are numbered as they begin: the ones within a part follow it.
-            before = [child for child in found.children if child.number <= number]
-            if not before:
-                break
-            found = before[-1]
-        return found
+        """The part of that number, which must be one of an attachment or of another part."""
+        return next(part for part, _ in self.walk() if part.number == number)
 
     def _values(self, name: bytes) -> list[bytes]:
         return [header.value for header in self.fields.get(name, ())]

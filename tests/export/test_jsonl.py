@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,38 @@ def test_without_an_answer_there_are_no_percentiles() -> None:
     VALIDATOR.validate(found)
     assert found["timing"]["p50"] is None
     assert found["timing"]["server"] is None
+
+
+def test_a_message_comes_with_its_parts_its_files_and_its_way() -> None:
+    session = session_of(
+        dialogue(
+            *("S: 220 mx", "C: DATA", "S: 354 go"),
+            "C: Received: from b.test by c.test with ESMTP; Tue, 14 Nov 2023 22:13:25 +0000",
+            "C: Received: from a.test by b.test; Tue, 14 Nov 2023 22:13:20 +0000",
+            "C: DKIM-Signature: v=1; d=a.test",
+            "C: Content-Type: multipart/mixed; boundary=b",
+            *("C: ", "C: --b", "C: Content-Type: text/plain; charset=utf-8", "C: ", "C: Hello"),
+            *("C: --b", "C: Content-Type: application/pdf", "C: Content-Transfer-Encoding: base64"),
+            r"C: Content-Disposition: attachment; filename*=utf-8''%e2%82%ac.pdf",
+            *("C: ", "C: JVBERi0=", "C: --b--", "C: .", "S: 250 ok"),
+        )
+    )
+    found = json.loads(jsonl.dumps(session))
+    VALIDATOR.validate(found)
+    message = found["transactions"][0]["message"]
+    assert [(hop["by"], hop["delay"]) for hop in message["hops"]] == [
+        ("b.test", None),
+        ("c.test", 5),
+    ]
+    assert message["authentication"] == [{"name": "DKIM-Signature", "value": "v=1; d=a.test"}]
+    assert [(each["depth"], each["content_type"], each["size"]) for each in message["parts"]] == [
+        (0, "multipart/mixed", 210),
+        (1, "text/plain", 5),
+        (1, "application/pdf", 5),
+    ]
+    (attachment,) = message["attachments"]
+    assert (attachment["filename"], attachment["size"]) == ("€.pdf", 5)
+    assert attachment["sha256"] == sha256(b"%PDF-").hexdigest()
+    part = message["parts"][attachment["part"]]
+    assert (part["encoding"], part["disposition"]) == ("base64", "attachment")
+    assert not message["truncated"]
