@@ -374,6 +374,9 @@ def _follows_from_others(step: Step, verb: str, code: int) -> bool:
         return True
     if code != 503:
         return False
+    if not step.session.whole:
+        # That step, or its reply, may be among what the capture lacks.
+        return True
     if verb == "RCPT":
         return state.mail is None
     if verb == "MAIL":

@@ -114,6 +114,7 @@ class CommandReader:
         self._scanner: DataScanner | None = None
         self._behind_hole: Octets | None = None
         self._remaining = 0
+        self._lost = 0
         self._cut_off = False
         self._http = False
         self._found: list[Exchange] = []
@@ -330,6 +331,8 @@ class CommandReader:
         text_end = line.start + len(line.text)
         where = _new(Span, (self._direction, text_end - len(argument), text_end))
         if verb in ("MAIL", "RCPT"):
+            if verb == "MAIL":
+                self._lost = 0
             exchange.path = path = grammar.parse_path_argument(verb, argument, where)
             defects.extend(path.defects)
         elif verb in HELLO_VERBS:
@@ -539,6 +542,10 @@ class CommandReader:
             return
         if self._content is None:
             self._content = self._new_content()
+        if self._lost:
+            # A chunk may have been in the hole.
+            self._content.gap(self._lost)
+            self._lost = 0
         exchange.content = self._content
         exchange.last = last
         if last:
@@ -597,6 +604,7 @@ class CommandReader:
             if lost == gap.length:
                 return
             self._end_message()
+        self._lost += gap.length
         start = self._octets.offset
         if self._octets.take(len(self._octets)):
             self._extend_stretch(start)

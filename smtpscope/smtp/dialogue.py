@@ -234,7 +234,7 @@ class Dialogue:
         self._done.append(Exchange(None, [reply], list(reply.defects), greeting=True))
 
     def _is_greeting(self, reply: Reply) -> bool:
-        if not self._midstream:
+        if not (self._midstream or self._replies_gapped):
             return reply.code is not None
         return reply.code == 220 and not self._pending
 

@@ -11,7 +11,7 @@ from support.transcript import Outcome, Transcript, load, run
 
 from smtpscope.session import Content
 from smtpscope.smtp.dialogue import Dialogue
-from smtpscope.stream import Data, Direction, Mark
+from smtpscope.stream import Data, Direction, Gap, Mark
 
 FOLDER = Path(__file__).parent / "transcripts"
 TRANSCRIPTS = [
@@ -70,3 +70,23 @@ def test_tls_behind_starttls_is_seen_where_only_the_client_was_captured(cut: int
     for start, piece in ((0, octets[:cut]), (cut, octets[cut:])):
         dialogue.feed(Data(Direction.CLIENT, start, piece, (Mark(start, 1, 1),)))
     assert dialogue.upgraded
+
+
+@pytest.mark.parametrize("chunks", [["first", "hole", "last"], ["hole", "last"]])
+def test_a_message_lacks_the_chunk_that_was_in_a_gap(chunks: list[str]) -> None:
+    dialogue = Dialogue(Content)
+    offset, found = 0, []
+    for number, chunk in enumerate(["MAIL FROM:<>", *chunks], 1):
+        octets = {"first": b"BDAT 3\r\none", "last": b"BDAT 5 LAST\r\nthree"}.get(chunk)
+        if chunk == "hole":
+            found += dialogue.feed(Gap(Direction.CLIENT, offset, 12, number, number, "lost"))
+            offset += 12
+            continue
+        octets = octets or chunk.encode() + b"\r\n"
+        data = Data(Direction.CLIENT, offset, octets, (Mark(offset, number, number),))
+        found += dialogue.feed(data)
+        offset += len(octets)
+    found += dialogue.finish()
+    content = found[-1].content
+    assert isinstance(content, Content)
+    assert content.finish().missing == 12
