@@ -86,6 +86,8 @@ class Connection:
             if flags & ACK:
                 peer.acked = ack
             if not peer.steady:
+                if peer.expected == UNKNOWN and flags & ACK and not peer.held:
+                    self._infer_beginning(receiver, peer, ack)
                 peer.advance(time, packet)
             if not flags & _CONTROL:
                 if not length and not missing:
@@ -136,6 +138,12 @@ class Connection:
 
     def _of(self, direction: Direction) -> Receiver:
         return self._forward if self._forward.direction is direction else self._backward
+
+    @staticmethod
+    def _infer_beginning(receiver: Receiver, peer: Receiver, ack: int) -> None:
+        """The peer's SYN was not captured, but its acknowledgment by one that sent only its own."""
+        if receiver.isn != UNKNOWN and not receiver.offset and not receiver.waiting:
+            peer.begin((ack - 1) & MASK)
 
     def _end(self, how: str, direction: Direction, time: int, packet: int) -> None:
         client, server = self._of(Direction.CLIENT), self._of(Direction.SERVER)

@@ -471,6 +471,22 @@ def test_too_many_waiting_pieces_give_a_hole_up() -> None:
     assert [(gap.length, gap.reason) for gap in wire.of(Gap)] == [(2, "bound")]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_was_lost_behind_a_syn_that_was_lost_is_a_gap(lost: int) -> None:
+    opening = handshake()
+    del opening[lost]
+    sender = (C, S)[lost]
+    said = (
+        Segment(C, 1006, b"world", ack=9001)
+        if sender is C
+        else Segment(S, 9006, b"world", ack=1001)
+    )
+    heard = Segment(sender.other, (1001, 9001)[sender is C], ack=said.seq)
+    wire = joined([*opening, heard, said])
+    assert [(gap.direction, gap.offset, gap.length) for gap in wire.of(Gap)] == [(sender, 0, 5)]
+    assert wire.stream(sender) == bytes(5) + b"world"
+
+
 def test_data_on_the_syn_is_the_beginning_of_the_stream() -> None:
     wire = Wire().feed(
         Segment(C, 1000, b"EHLO", SYN),
