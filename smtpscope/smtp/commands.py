@@ -189,18 +189,24 @@ class CommandReader:
         if waiting is None or waiting.command is None:
             return False
         self._fetch()
-        mark = octets.mark(octets.offset) if len(octets) else None
-        if mark is None or mark.packet <= waiting.command.packet:
+        if not len(octets):
             return False
         code, mode = next(iter(TURNING[waiting.command.verb].items()), (0, Mode.COMMAND))
+        begin = octets.offset
         if mode is Mode.TLS:
-            refused = octets.peek(1) != TLS_RECORD[:1]
+            # Plain text may stand before it.
+            record = octets.peek(len(octets)).find(TLS_RECORD)
+            refused = record < 0
+            begin += max(record, 0)
         else:
             line = octets.line()
             if line is None and not octets.overlong:
                 return False
             octets.give_back(line.end - line.start if line is not None else 0)
             refused = line is not None and _SHAPE.fullmatch(line.text) is not None
+        mark = octets.mark(begin)
+        if mark.packet <= waiting.command.packet:
+            return False
         self.proceed(0 if refused else code, mark)
         return True
 
