@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from smtpscope.capture.tunnel import Tunnel
 from smtpscope.display import json_text, text
@@ -29,9 +29,13 @@ from smtpscope.transcript import shown_lines
 SCHEMA = "smtpscope.session/1"
 
 Object = dict[str, Any]
+Item = TypeVar("Item")
 
 _REMEMBERED = 200
 """Octets of a command's argument or of a reply beyond which its text is not kept."""
+
+_AT_ONCE = 100
+"""Items of an array that are encoded together."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What is encoded was made here: there is no cycle to look for in it.
@@ -41,14 +45,20 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
     head = _encode(_session(session, reveal))
-    # One by one: of a long session, the objects of all at once would take more than their text.
-    transactions = ", ".join([_encode(_transaction(each)) for each in session.transactions])
+    transactions = _array(session.transactions, _transaction)
     exchanges = ", ".join([_exchange(each, session, reveal) for each in session.exchanges])
-    findings = _encode([_finding(finding) for finding in session.findings])
+    findings = _array(session.findings, _finding)
     return (
         f'{head[:-1]}, "transactions": [{transactions}], "exchanges": [{exchanges}], '
-        f'"findings": {findings}}}'
+        f'"findings": [{findings}]}}'
     )
+
+
+def _array(items: list[Item], describe: Callable[[Item], Object]) -> str:
+    """The items of an array: not all at once, for their objects take more than their text."""
+    starts = range(0, len(items), _AT_ONCE)
+    slices = (items[start : start + _AT_ONCE] for start in starts)
+    return ", ".join([_encode([describe(item) for item in some])[1:-1] for some in slices])
 
 
 def schema() -> Object:

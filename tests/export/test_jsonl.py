@@ -156,3 +156,13 @@ def test_a_message_comes_with_its_parts_its_files_and_its_way() -> None:
     part = message["parts"][attachment["part"]]
     assert (part["encoding"], part["disposition"]) == ("base64", "attachment")
     assert not message["truncated"]
+
+
+def test_a_session_with_many_transactions_has_them_all() -> None:
+    turns = [f"C: MAIL FROM:<u{number}@a.test>" for number in range(250)]
+    session = session_of(dialogue("S: 220 mx", *turns))
+    found = json.loads(jsonl.dumps(session))
+    VALIDATOR.validate(found)
+    senders = [each["mail_from"] for each in found["transactions"]]
+    assert senders == [f"u{number}@a.test" for number in range(250)]
+    assert len(found["findings"]) == len(session.findings)
