@@ -96,7 +96,8 @@ _EXPECTED = {
     ".gif": "GIF",
 }
 _RUNS = (
-    r"\.(?:exe|scr|pif|bat|cmd|cpl|dll|msi|jar|js|jse|vbs|vbe|wsf|wsh|hta|lnk|ps1|reg|chm|iso|img)"
+    r"\.(?:exe|scr|pif|bat|cmd|cpl|dll|msi|jar|js|jse|vbs|vbe|wsf|wsh|hta|lnk|ps1|reg|chm|iso|img"
+    r"|xll|url|sct|msp|appx|msix|vhdx?)"
 )
 _EXECUTABLE_NAME = re.compile(_RUNS + r"[. ]*\Z", re.IGNORECASE)
 _DOUBLE_NAME = re.compile(
@@ -109,9 +110,10 @@ _TURNED = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SIGNER = re.compile(rb"(?:^|;)\s*d\s*=\s*([^;\s]+)")
 _ADDRESS_IN_NAME = re.compile(rb"[\w.+-]+@((?:[\w-]+\.)+[a-zA-Z]{2,})")
 _ON_BEHALF = (b"list-id", b"sender", b"resent-from", b"list-unsubscribe")
-_REWRITTEN = (b"SRS0=", b"SRS1=", b"SRS0+", b"SRS0-", b"SRS1+", b"SRS1-")
-"""How the local parts begin that a forwarder put into the place of the author's address (SRS)."""
+_REWRITTEN = re.compile(rb"SRS[01][=+-]|.*\+SRS=", re.IGNORECASE | re.DOTALL)
+"""The local parts that a forwarder put into the place of the author's address (SRS)."""
 _NAME_LENGTH = 150
+_MAX_DOMAIN = 255
 
 
 def _message(step: Step) -> Iterable[Defect]:
@@ -127,7 +129,7 @@ def _message(step: Step) -> Iterable[Defect]:
             break
     mail = step.state.mail
     path = mail.path.path if mail is not None and mail.path is not None else None
-    rewritten = path is not None and path.local[:5].upper() in _REWRITTEN
+    rewritten = path is not None and _REWRITTEN.match(path.local) is not None
     for rule, detail in _from(message, path.domain if path and not rewritten else b""):
         author = field_span(command, message, message.fields[b"from"][0])
         found.append(Defect(rule, author, detail))
@@ -184,14 +186,18 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
     addresses = message.addresses(b"from")
     if not addresses:
         return
-    domain = addresses[0].rpartition("@")[2].lower().encode("utf-8", "replace")
+    domain = _domain(addresses[0])
     if not domain:
+        # A program on the host itself names its user only.
         return
     name, angle, _ = value[:MAX_NAME].partition(b"<")
     named = _ADDRESS_IN_NAME.search(name)
-    if angle and named and not related(named[1].lower(), domain):
+    by_list = b" via " in name.lower() and b"list-id" in message.fields
+    if angle and named and not by_list and not related(named[1].lower(), domain):
         shown = value.strip()[:_NAME_LENGTH].decode("utf-8", "backslashreplace")
         yield "display-name-disguise", shown
+    if not sender.isascii():
+        sender = _domain("@" + sender.decode("utf-8", "replace"))
     if not sender or related(sender, domain):
         return
     for header in message.headers:
@@ -203,6 +209,17 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
             if signer is not None and related(signer[1].lower(), domain):
                 return
     yield "from-differs", f"{_text(domain)}, and {_text(sender)} in the envelope"
+
+
+def _domain(address: str) -> bytes:
+    """The domain as it is on the wire, in lower case; empty where there is none."""
+    domain = address.rpartition("@")[2].lower() if "@" in address else ""
+    if not domain.isascii() and len(domain) <= _MAX_DOMAIN:
+        try:
+            return domain.encode("idna")
+        except UnicodeError:
+            pass
+    return domain.encode("utf-8", "replace")
 
 
 def related(one: bytes, other: bytes) -> bool:
