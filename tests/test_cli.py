@@ -129,7 +129,7 @@ def test_an_unreadable_file_is_told_in_one_line(tmp_path: Path) -> None:
     drop = (
         "import os, sys\n"
         "from smtpscope.cli import run\n"
-        "import smtpscope.reading, smtpscope.export.text, smtpscope.progress\n"
+        "import smtpscope.parallel, smtpscope.export.text, smtpscope.progress\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(run(['read', sys.argv[1]]))\n"
     )
