@@ -112,6 +112,7 @@ class Structure(NamedTuple):
 
 _EMBEDDED = ("message/rfc822", "message/global", "message/news")
 _ENCODED = ("base64", "quoted-printable")
+_WESTERN = ("iso-8859-", "windows-125")
 _MAX_LINE = 2 * MAX_BOUNDARY
 _LINE_START = rb"[\r\n]--"
 _LINE_REST = rb"([^\r\n]{0,%d}+)(?=[\r\n]|\Z)" % _MAX_LINE
@@ -132,8 +133,10 @@ class _Body:
         "_out",
         "_part",
         "_utf8",
+        "_western",
+        "_wide",
         "files",
-        "lies",
+        "lie",
         "size",
     )
 
@@ -145,8 +148,9 @@ class _Body:
         self._digest = sha256() if attachment is not None else None
         self._ascii = False
         self._utf8: codecs.IncrementalDecoder | None = None
+        self._western = self._wide = False
         self.files: UuScanner | None = None
-        self.lies = False
+        self.lie = ""
         self.size = 0
         if part.content_type in _EMBEDDED and part.encoding not in _ENCODED:
             return
@@ -154,7 +158,8 @@ class _Body:
         if part.content_type.startswith("text/") and part.charset is not None:
             charset = part.charset.lower()
             self._ascii = charset == "us-ascii"
-            if charset in ("utf-8", "utf8"):
+            self._western = charset.startswith(_WESTERN)
+            if self._western or charset in ("utf-8", "utf8"):
                 self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
     @property
@@ -177,24 +182,31 @@ class _Body:
         if self._out is not None:
             self._out.write(octets)
         if self._ascii:
-            self.lies = self.lies or not octets.isascii()
-        elif self._utf8 is not None and not self.lies:
-            self._check(octets, False)
+            if not (self.lie or octets.isascii()):
+                self.lie = self._part.charset or ""
+        elif self._utf8 is not None:
+            self._check(self._utf8, octets, False)
 
-    def _check(self, octets: bytes, final: bool) -> None:
-        assert self._utf8 is not None
+    def _check(self, utf8: codecs.IncrementalDecoder, octets: bytes, final: bool) -> None:
+        charset = self._part.charset or ""
         try:
-            self._utf8.decode(octets, final)
+            self._wide |= not utf8.decode(octets, final).isascii()
         except UnicodeDecodeError:
-            self.lies = True
+            self._utf8 = None
+            if not self._western:
+                self.lie = charset
+            return
+        if final and self._western and self._wide:
+            # No text in such a charset happens to be UTF-8 from end to end.
+            self.lie = f"{charset}, but it is UTF-8"
 
     def finish(self) -> None:
         if self.files is not None:
             self.files.finish()
         if self._decoder is not None and (rest := self._decoder.finish()):
             self.take(rest)
-        if self._utf8 is not None and not self.lies:
-            self._check(b"", True)
+        if self._utf8 is not None:
+            self._check(self._utf8, b"", True)
         self._part.size = self.size
         if self._attachment is not None and self._digest is not None:
             self._attachment.size = self.size
@@ -518,8 +530,8 @@ class StructureReader:
                     encoded = part.encoding == "base64"
                     rule = "base64-broken" if encoded else "quoted-printable-broken"
                     self.note(rule, part.body, end, part.filename or part.content_type)
-                if body.lies:
-                    self.note("charset-lies", part.body, end, part.charset or "")
+                if body.lie:
+                    self.note("charset-lies", part.body, end, body.lie)
             if part.content_type in _EMBEDDED and part.children:
                 self._embedded -= 1
         del self._open[depth:]

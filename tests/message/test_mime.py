@@ -403,6 +403,7 @@ def test_lines_that_are_nearly_delimiters_are_text_however_many_there_are() -> N
         (b"Content-Type: text/plain; charset=us-ascii\r\n\r\n\xe9", "charset-lies"),
         (b"Content-Type: text/plain; charset=UTF-8\r\n\r\n\xe9", "charset-lies"),
         (b"Content-Type: text/plain; charset=UTF-8\r\n\r\n\xc3", "charset-lies"),
+        (b"Content-Type: text/plain; charset=windows-1252\r\n\r\n\xc3\xa9", "charset-lies"),
         (b"Content-Type: text/plain; charset=x-none\r\n\r\nx", "charset-unknown"),
         (b"A: b\r\nno field\r\nC: d\r\n\r\nx", "header-line-malformed"),
         (b"A: b\r\nDear all\r\n\r\nx", "no-blank-line"),
