@@ -169,15 +169,15 @@ def test_smtp_in_a_proxy_s_tunnel_is_read_behind_it() -> None:
     assert (session.tunnel.kind, str(session.tunnel.target)) == ("http-connect", "mx.test:25")
 
 
-def test_progress_is_told_with_the_reader_and_the_sessions_begun() -> None:
+def test_progress_is_told_in_octets_with_the_sessions_begun() -> None:
     seen = []
     octets = pcap(connection([*HELLO, *QUIT]))
     found = read_sessions(
         io.BytesIO(octets),
-        on_progress=lambda reader, begun: seen.append((reader.consumed, begun)),
+        on_progress=lambda *step: seen.append(step),
     )
     assert len(list(found)) == 1
-    assert seen == [(len(octets), 1)]
+    assert seen == [(len(octets), None, 1)]
 
 
 def test_a_capture_without_smtp_has_no_sessions() -> None:
