@@ -135,7 +135,7 @@ def join(session: Session, joined: across.Joined) -> None:
     """Add to a session what it shows beside the earlier ones of its capture."""
     session.timing = session.timing._replace(server=joined.server)
     defects = [*timing.slow_replies(session), *joined.defects]
-    session.findings += [finding(defect) for defect in defects]
+    session.findings += _fold([finding(defect) for defect in defects])
 
 
 def _fold(findings: list[Finding]) -> list[Finding]:

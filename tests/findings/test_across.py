@@ -6,7 +6,7 @@ import gc
 
 from support.samples import review
 
-from smtpscope.findings import across
+from smtpscope.findings import MAX_TOLD, across
 from smtpscope.findings.across import MAX_CLIENTS, MAX_ENVELOPES, Across, trace_of
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Recipient, Transaction
@@ -106,3 +106,11 @@ def test_a_message_refused_the_first_time_is_not_delivered_twice() -> None:
 def test_a_message_without_message_id_is_not_compared() -> None:
     send = (*MAIL, RCPT, "S: 250 Ok", "C: DATA", "S: 354 Go", "C: Hi", "C: .", "S: 250 Ok")
     assert rules(*HELLO, *send, *send) == []
+
+
+def test_what_comes_again_and_again_in_one_session_is_told_a_few_times() -> None:
+    send = (*MAIL, RCPT, "S: 250 Ok", *DATA, "S: 250 Ok")
+    (found,) = review((*HELLO, *send * 20))
+    told = [each.summary for each in found.findings if each.rule == "message-twice"]
+    assert len(told) == MAX_TOLD
+    assert told[-1].endswith("(and 14 more like it)")
