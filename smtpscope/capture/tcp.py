@@ -109,13 +109,17 @@ class Log:
         """Octets of `receiver`, in order; it moves on behind them."""
         offset = receiver.offset
         length = len(payload)
-        if self.current is not receiver or offset + length - self.run > DATA_LIMIT:
+        mark = _new(Mark, (offset, time, packet))
+        if self.current is receiver and offset + length - self.run <= DATA_LIMIT:
+            self.slices.append(payload)
+            self.marks.append(mark)
+        else:
             if self.current is not None:
                 self.flush()
             self.current = receiver
             self.run = offset
-        self.slices.append(payload)
-        self.marks.append(_new(Mark, (offset, time, packet)))
+            self.slices = [payload]
+            self.marks = [mark]
         receiver.offset = offset + length
         receiver.expected = (receiver.expected + length) & MASK
 
@@ -127,9 +131,9 @@ class Log:
         data = b"".join(self.slices)
         marks = tuple(self.marks)
         self.events.append(_new(Data, (receiver.direction, self.run, data, marks)))
-        self.slices.clear()
-        self.marks.clear()
         self.current = None
+        # Let go, for a connection may be silent for long.
+        self.slices = []
         receiver.remember(data)
 
 
