@@ -7,8 +7,7 @@ Nothing here raises on what it reads, and all of it is linear in the octets.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from itertools import starmap
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -74,6 +73,8 @@ _MBOX_LINE = re.compile(
 _FIELD_END = re.compile(rb"\r\n(?![ \t])|\n(?![ \t])|\r(?![\n \t])")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r\n?")
+
+_NAMED = partial(tuple.__new__, Header)
 
 _AHEAD = 4096
 """Octets that are looked at before a line is taken for no field; all the bounds above fit in."""
@@ -157,7 +158,8 @@ class HeaderReader:
         fields = _ITS_FIELDS.findall(content, position, section.end())
         if len(fields) > MAX_HEADERS:
             return -1
-        self.headers += starmap(Header, fields)
+        # They are pairs already: to name them so takes half the time.
+        self.headers += map(_NAMED, fields)
         self.done = True
         return section.end()
 

@@ -102,7 +102,7 @@ def decode_text(value: bytes) -> str:
     """
     value = unfold(value)
     if b"=?" not in value:
-        return decode_octets(value)
+        return value.decode("ascii") if value.isascii() else decode_octets(value)
     pieces: list[str] = []
     run: list[bytes] = []
     run_charset = b""
