@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ _MEGABYTE = 1_000_000
 
 
 class Run(NamedTuple):
-    """What one run took: seconds and octets."""
+    """What one run took: seconds, and octets of all its processes together."""
 
     elapsed: float
     processor: float
@@ -139,13 +140,35 @@ def _run(argv: list[str]) -> Run:
     began = time.perf_counter()
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
+    peaks = [0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks), daemon=True)
+    watcher.start()
     said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     elapsed = time.perf_counter() - began
+    watcher.join()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{argv[0]} failed: {said.decode(errors='replace').strip()}")
-    return Run(elapsed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    peak = max(peaks[0], usage.ru_maxrss * 1024)
+    return Run(elapsed, usage.ru_utime + usage.ru_stime, peak)
+
+
+def _watch(process: int, peaks: list[int]) -> None:
+    """Keep the most that a process and its descendants had in memory at once, while it runs."""
+    while resident := _resident(process):
+        peaks[0] = max(peaks[0], resident)
+        time.sleep(0.05)
+
+
+def _resident(process: int) -> int:
+    folder = Path(f"/proc/{process}")
+    try:
+        pages = int((folder / "statm").read_text().split()[1])
+        children = (folder / f"task/{process}/children").read_text().split()
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGESIZE") + sum(_resident(int(child)) for child in children)
 
 
 def _count(argv: list[str], commands: Callable[[str], int]) -> int:
