@@ -15,6 +15,7 @@ from smtpscope.findings.walk import Step
 from smtpscope.message import Message
 from smtpscope.message.mime import Attachment
 from smtpscope.session import Content
+from smtpscope.smtp.values import Command
 from smtpscope.stream import Defect
 
 RULES: dict[str, Rule] = {
@@ -53,8 +54,8 @@ RULES: dict[str, Rule] = {
     ),
 }
 
-MAX_TOLD = 10
-"""Attachments of one message that are told."""
+MAX_TOLD = 3
+"""Attachments of one message that are told by each rule; further ones are counted."""
 MAX_NAME = 500
 """Octets of the From field in which an address is looked for that is only a name."""
 
@@ -122,11 +123,7 @@ def _message(step: Step) -> Iterable[Defect]:
     if not exchange.last or command is None or not isinstance(content, Content):
         return ()
     message = content.finish()
-    found: list[Defect] = []
-    for rule, number, detail in _attachments(message):
-        found.append(Defect(rule, part_span(command, message, number), detail))
-        if len(found) == MAX_TOLD:
-            break
+    found = [*_files(command, message)] if message.attachments else []
     mail = step.state.mail
     path = mail.path.path if mail is not None and mail.path is not None else None
     rewritten = path is not None and _REWRITTEN.match(path.local) is not None
@@ -137,6 +134,18 @@ def _message(step: Step) -> Iterable[Defect]:
 
 
 # -- attachments ---------------------------------------------------------------------------------
+
+
+def _files(command: Command, message: Message) -> Iterator[Defect]:
+    found: dict[str, list[tuple[int, str]]] = {}
+    for rule, number, detail in _attachments(message):
+        found.setdefault(rule, []).append((number, detail))
+    for rule, files in found.items():
+        more = len(files) - MAX_TOLD
+        for index, (number, detail) in enumerate(files[:MAX_TOLD], 1):
+            if index == MAX_TOLD and more > 0:
+                detail += f", and {more:,} more in this message"
+            yield Defect(rule, part_span(command, message, number), detail)
 
 
 def _attachments(message: Message) -> Iterator[tuple[str, int, str]]:

@@ -212,6 +212,7 @@ RULES: dict[str, Rule] = {
 _UNFINISHED = frozenset(
     {"data-unfinished", "end-of-data-unseen", "chunk-unfinished", "capture-ends-here"}
 )
+_MISSING = frozenset({"from-missing", "date-missing", "message-id-missing", "mime-version-missing"})
 _ONCE = frozenset(
     b"date from sender reply-to to cc bcc message-id in-reply-to references subject "
     b"mime-version content-type content-transfer-encoding".split()
@@ -243,6 +244,8 @@ def _message(step: Step) -> Iterable[Defect]:
     found = [
         Defect(rule, field_span(command, message, field), detail)
         for rule, field, detail in _header(message, command.time)
+        # What is missing may be what was too much to be kept.
+        if not (message.truncated and rule in _MISSING)
     ]
     for flaw in message.flaws:
         span = place(command, message, flaw.start, max(flaw.end - flaw.start, 1))

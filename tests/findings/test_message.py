@@ -125,3 +125,23 @@ def test_a_bound_is_told_where_the_message_passed_it() -> None:
     field = "X: " + "y" * 990
     found = findings(*FIELDS, *[field] * 300, "", "x")["message-bound"]
     assert found.summary.endswith(f": a header of {len(field) * 300 + 600 + 87 + 6:,} octets")
+
+
+def test_no_field_is_missed_where_not_all_fields_were_kept() -> None:
+    found = findings(*["X: " + "y" * 990] * 300, *FIELDS, "", "x")
+    assert list(found) == ["message-bound"]
+
+
+def test_many_programs_in_one_message_are_told_with_their_count() -> None:
+    files = [
+        line for n in range(9) for line in ("--b", f"Content-Type: a/b; name={n}.exe", "", "x")
+    ]
+    lines = (*FIELDS, "MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", *files)
+    said = (f"C: {line}" for line in (*lines, "--b--"))
+    (session,) = review((*START, *ENVELOPE, "C: DATA", "S: 354 go ahead", *said, *END))
+    told = [each.summary for each in session.findings if each.rule == "attachment-executable"]
+    assert [summary.partition(": ")[2] for summary in told] == [
+        "0.exe, by its name",
+        "1.exe, by its name",
+        "2.exe, by its name, and 6 more in this message",
+    ]
