@@ -64,6 +64,13 @@ def _review_options(command: Any) -> Any:
             " others without a login is relayed. Repeatable.",
         ),
         click.option(
+            "-Y",
+            "--filter",
+            metavar="FILTER",
+            default="",
+            help="Show only the sessions that match, such as 'code >= 500 and to ~ example.org'.",
+        ),
+        click.option(
             "--fail-on",
             type=click.Choice(["chat", "note", "warning", "error"]),
             help="Leave with exit status 3 if there is a finding of this severity or above.",
@@ -192,6 +199,7 @@ def _review(
     reveal_secrets: bool,
     local_domain: tuple[str, ...],
     fail_on: str | None,
+    filter: str,
     no_tui: bool,
 ) -> None:
     from smtpscope.export import jsonl, text
@@ -209,6 +217,11 @@ def _review(
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         width = _width() if sys.stdout.isatty() else None
         render = partial(text.dumps, width=width, colour=colour, reveal=reveal_secrets)
+    if filter:
+        from smtpscope import filters
+
+        filters.parse(filter)
+        render = partial(filters.only, filter, render)
     out = sys.stdout
     status = 0
     worst = -1

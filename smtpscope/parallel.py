@@ -44,7 +44,8 @@ SHARE = 16_000_000
 MAX_AHEAD = 4
 """Batches that a worker decodes before its sessions are put in order."""
 
-Render = Callable[[Session], str]
+Render = Callable[[Session], str | None]
+"""Writes a session, or gives None for one that is not to be shown."""
 
 
 class Text(NamedTuple):
@@ -79,6 +80,8 @@ class _Done(NamedTuple):
     evicted: int
     notes: list[str]
 
+
+_Texts = list[Text | None]
 
 _Order = list[tuple[int, int, Joined]]
 """What is to be written, by place: the session's number, and what it shows beside the others."""
@@ -126,7 +129,9 @@ def read_texts(
         for session in read_sessions(
             source, ports=ports, policy=policy, on_progress=on_progress, on_note=on_note
         ):
-            yield _text(session, render)
+            text = _text(session, render)
+            if text is not None:
+                yield text
         return
     with open_capture(source):
         # What is no capture is told here.
@@ -134,7 +139,7 @@ def read_texts(
     task = _Task(Path(source), jobs, ports, policy, render)
     workers = [_Worker(task, share) for share in range(jobs)]
     try:
-        yield from _collect(workers, on_progress)
+        yield from (text for text in _collect(workers, on_progress) if text is not None)
         done = [worker.done() for worker in workers]
     finally:
         for worker in workers:
@@ -144,7 +149,7 @@ def read_texts(
             on_note(note)
 
 
-def _collect(workers: list[_Worker], on_progress: OnProgress | None) -> Iterator[Text]:
+def _collect(workers: list[_Worker], on_progress: OnProgress | None) -> Iterator[Text | None]:
     sequencer: Sequencer[tuple[int, int]] = Sequencer()
     awaited: deque[_Worker] = deque()
     while batches := [batch for worker in workers if (batch := worker.batch()) is not None]:
@@ -172,10 +177,10 @@ class _Worker:
         self._process = context.Process(target=_work, args=(theirs, task, share), daemon=True)
         self._process.start()
         theirs.close()
-        self._received: SimpleQueue[_Batch | _Done | list[Text] | Exception | None] = SimpleQueue()
+        self._received: SimpleQueue[_Batch | _Done | _Texts | Exception | None] = SimpleQueue()
         Thread(target=self._receive, daemon=True).start()
         self._done: _Done | None = None
-        self.texts: deque[Text] = deque()
+        self.texts: deque[Text | None] = deque()
 
     def batch(self) -> _Batch | None:
         """The report on its next batch; None behind the last one."""
@@ -191,7 +196,7 @@ class _Worker:
         except OSError:
             raise self._dead() from None
 
-    def text(self) -> Text:
+    def text(self) -> Text | None:
         """The next text, which must have been ordered."""
         while not self.texts:
             self._next()
@@ -268,7 +273,7 @@ def _decode(pipe: Connection, task: _Task, share: int) -> None:
 
     def write() -> None:
         nonlocal ahead
-        texts = []
+        texts: _Texts = []
         for place, number, joined in pipe.recv():
             session = sessions.pop(place)
             session.number = number
@@ -287,6 +292,8 @@ def _decode(pipe: Connection, task: _Task, share: int) -> None:
         pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder)))
 
 
-def _text(session: Session, render: Render) -> Text:
-    worst = max([finding.severity for finding in session.findings], default=-1)
-    return Text(worst, render(session))
+def _text(session: Session, render: Render) -> Text | None:
+    text = render(session)
+    if text is None:
+        return None
+    return Text(max([finding.severity for finding in session.findings], default=-1), text)
