@@ -26,6 +26,9 @@ MAX_WAITING = 1 << 20
 MAX_BEHIND_HOLE = 65_536
 """Octets behind a hole in a message that are kept until its reply: they may hold commands."""
 
+MAX_UPGRADES = 16
+"""Times that TLS is looked for where no reply to STARTTLS was seen."""
+
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
 AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
@@ -115,6 +118,8 @@ class CommandReader:
         self._behind_hole: Octets | None = None
         self._remaining = 0
         self._lost = 0
+        self._just_skipped = False
+        self._upgrades = 0
         self._cut_off = False
         self._http = False
         self._found: list[Exchange] = []
@@ -196,7 +201,7 @@ class CommandReader:
         if mode is Mode.TLS:
             # Plain text may stand before it.
             record = octets.peek(len(octets)).find(TLS_RECORD)
-            refused = record < 0
+            refused = record < 0 or not self._may_upgrade()
             begin += max(record, 0)
         else:
             line = octets.line()
@@ -209,6 +214,10 @@ class CommandReader:
             return False
         self.proceed(0 if refused else code, mark)
         return True
+
+    def _may_upgrade(self) -> bool:
+        self._upgrades += 1
+        return self._upgrades <= MAX_UPGRADES
 
     def _fetch(self) -> None:
         """Take what was fed up to the next gap."""
@@ -297,10 +306,15 @@ class CommandReader:
             self._mid_line = not octets.skip_line()
             self._extend_stretch(start)
             return True
-        if not self._synced and octets.peek(2) == TLS_RECORD:
-            # STARTTLS was in the hole.
-            self.mode = Mode.TLS
-            return True
+        if self._just_skipped:
+            first = octets.peek(len(TLS_RECORD))
+            if len(first) < len(TLS_RECORD) and TLS_RECORD.startswith(first):
+                return False
+            self._just_skipped = False
+            if first == TLS_RECORD and self._may_upgrade():
+                # STARTTLS was in the hole.
+                self.mode = Mode.TLS
+                return True
         line = octets.line()
         if line is None:
             if octets.overlong:
@@ -433,7 +447,7 @@ class CommandReader:
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
         code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
-        if mode is Mode.TLS and self._next_octet() != TLS_RECORD[:1]:
+        if mode is Mode.TLS and not (self._next_octet() == TLS_RECORD[:1] and self._may_upgrade()):
             code = 0
         self.proceed(code, mark)
         return True
@@ -611,6 +625,7 @@ class CommandReader:
                 return
             self._end_message()
         self._lost += gap.length
+        self._just_skipped = True
         start = self._octets.offset
         if self._octets.take(len(self._octets)):
             self._extend_stretch(start)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.transcript import Outcome, Transcript, load, run
 
+from smtpscope.decode import SessionDecoder
 from smtpscope.session import Content
 from smtpscope.smtp.dialogue import Dialogue
-from smtpscope.stream import Data, Direction, Gap, Mark
+from smtpscope.stream import Data, Direction, Endpoint, Gap, Mark, Opened
 
 FOLDER = Path(__file__).parent / "transcripts"
 TRANSCRIPTS = [
@@ -90,3 +91,17 @@ def test_a_message_lacks_the_chunk_that_was_in_a_gap(chunks: list[str]) -> None:
     content = found[-1].content
     assert isinstance(content, Content)
     assert content.finish().missing == 12
+
+
+def test_what_only_looks_like_tls_behind_a_gap_is_read_as_plain_text() -> None:
+    decoder = SessionDecoder(
+        Opened(0, Endpoint("192.0.2.1", 40_000), Endpoint("192.0.2.2", 25), True, 0), "test"
+    )
+    server, octets = b"220 mx.test\r\n", b"\x16\x03x\r\nNOOP\r\n"
+    decoder.feed(Data(Direction.SERVER, 0, server, (Mark(0, 1, 1),)))
+    decoder.feed(Gap(Direction.CLIENT, 0, 10, 2, 2, "lost"))
+    decoder.feed(Data(Direction.CLIENT, 10, octets, (Mark(10, 2, 2),)))
+    decoder.feed(Data(Direction.SERVER, len(server), b"250 ok\r\n", (Mark(len(server), 3, 3),)))
+    session = decoder.finish()
+    verbs = [exchange.command.verb for exchange in session.exchanges if exchange.command]
+    assert verbs == ["(unreadable)", "NOOP"]
