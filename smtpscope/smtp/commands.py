@@ -27,7 +27,7 @@ MAX_BEHIND_HOLE = 65_536
 """Octets behind a hole in a message that are kept until its reply: they may hold commands."""
 
 MAX_UPGRADES = 16
-"""Times that TLS is looked for where no reply to STARTTLS was seen."""
+"""Times that TLS is looked for; beyond, what follows STARTTLS is read as commands."""
 
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
 AUTHENTICATING = AUTH_VERBS | {"(auth)"}
@@ -178,7 +178,10 @@ class CommandReader:
         """The reply that was waited for has come with this code, at this time."""
         verb = self._waiting_verb
         self.waiting = None
-        self.mode = mode = TURNING[verb].get(code or 0, Mode.COMMAND)
+        mode = TURNING[verb].get(code or 0, Mode.COMMAND)
+        if mode is Mode.TLS and not self._may_upgrade():
+            mode = Mode.COMMAND
+        self.mode = mode
         if mode is Mode.COMMAND and verb in AUTHENTICATING:
             self._auth_over = True
             self._calm = False
@@ -201,7 +204,7 @@ class CommandReader:
         if mode is Mode.TLS:
             # Plain text may stand before it.
             record = octets.peek(len(octets)).find(TLS_RECORD)
-            refused = record < 0 or not self._may_upgrade()
+            refused = record < 0
             begin += max(record, 0)
         else:
             line = octets.line()
@@ -447,7 +450,7 @@ class CommandReader:
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
         code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
-        if mode is Mode.TLS and not (self._next_octet() == TLS_RECORD[:1] and self._may_upgrade()):
+        if mode is Mode.TLS and self._next_octet() != TLS_RECORD[:1]:
             code = 0
         self.proceed(code, mark)
         return True

@@ -11,6 +11,7 @@ from support.transcript import Outcome, Transcript, load, run
 
 from smtpscope.decode import SessionDecoder
 from smtpscope.session import Content
+from smtpscope.smtp.commands import MAX_UPGRADES
 from smtpscope.smtp.dialogue import Dialogue
 from smtpscope.stream import Data, Direction, Endpoint, Gap, Mark, Opened
 
@@ -105,3 +106,18 @@ def test_what_only_looks_like_tls_behind_a_gap_is_read_as_plain_text() -> None:
     session = decoder.finish()
     verbs = [exchange.command.verb for exchange in session.exchanges if exchange.command]
     assert verbs == ["(unreadable)", "NOOP"]
+
+
+def test_tls_that_never_begins_is_looked_for_a_few_times_only() -> None:
+    dialogue = Dialogue(Content)
+    said = {Direction.CLIENT: b"STARTTLS\r\n", Direction.SERVER: b"220 ok\r\n"}
+    upgrades = 0
+    for number in range(1, 2 * MAX_UPGRADES + 20):
+        # The first 220 is the greeting.
+        side = Direction(number % 2)
+        start = (number - 1) // 2 * len(said[side])
+        dialogue.feed(Data(side, start, said[side], (Mark(start, number, number),)))
+        if dialogue.upgraded:
+            upgrades += 1
+            dialogue.release()
+    assert upgrades == MAX_UPGRADES
