@@ -29,6 +29,9 @@ MAX_BEHIND_HOLE = 65_536
 MAX_UPGRADES = 16
 """Times that TLS is looked for; beyond, what follows STARTTLS is read as commands."""
 
+MAX_BEFORE_TLS = 2_000
+"""Octets of plain text behind STARTTLS in which TLS is looked for where the reply is lost."""
+
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
 AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
@@ -203,7 +206,7 @@ class CommandReader:
         begin = octets.offset
         if mode is Mode.TLS:
             # Plain text may stand before it.
-            record = octets.peek(len(octets)).find(TLS_RECORD)
+            record = octets.peek(MAX_BEFORE_TLS).find(TLS_RECORD)
             refused = record < 0
             begin += max(record, 0)
         else:
