@@ -16,7 +16,7 @@ from smtpscope.message.text import decode_octets, decode_text, unfold
 MAX_HEADERS = 1_000
 """Fields kept of one header section."""
 
-MAX_VALUE = 64 * 1024
+MAX_VALUE = 128 * 1024
 """Octets kept of one field's value."""
 
 MAX_SECTION = 256 * 1024
