@@ -97,6 +97,9 @@ def judge(
     defects = list(observed)
     state = State(policy)
     for step in walk(session, state):
+        if len(defects) > limit:
+            # There is enough to tell; what both sides knew at the end is still to be found out.
+            continue
         command, reply = step.command, step.reply
         checks = _NO_COMMAND
         if command is not None:
@@ -109,8 +112,6 @@ def judge(
             found = check(step)
             if found:
                 defects.extend(found)
-        if len(defects) > limit:
-            break
     session_checks = _SESSION
     if session.end - session.start > LASTING:
         session_checks += _LASTING
