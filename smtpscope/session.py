@@ -21,7 +21,7 @@ from smtpscope.smtp.values import Capability, Exchange, Reply
 from smtpscope.stream import Direction, Endpoint, Opened, Span
 from smtpscope.timing import NOT_TIMED, Timing
 
-MAX_EXCHANGES = 200_000
+MAX_EXCHANGES = 100_000
 """Exchanges kept of one session, with their transactions; the rest is counted only."""
 
 MAX_CAPABILITIES = 200
