@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from smtpscope.findings.probing import Attempt, Probing, attempts_in, key_of
 from smtpscope.findings.refusals import cause_of
-from smtpscope.findings.rule import Rule
+from smtpscope.findings.rule import Rule, quoted
 from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import Reply
@@ -188,7 +188,7 @@ def _twice(client: _Client, sent: tuple[Sent, ...]) -> Iterator[Defect]:
         since = client.sent.get(key)
         if since is not None and span is not None:
             waited = (time - since) / 1e9
-            shown = address.decode("utf-8", "backslashreplace")
+            shown = quoted(address)
             yield Defect("message-twice", span, f"{shown}, {waited:,.0f} s later")
             return
         client.sent.keep(key, time)

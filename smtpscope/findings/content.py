@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from smtpscope.findings.message import field_span, part_span
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, quoted
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
 from smtpscope.message.mime import Attachment
@@ -203,7 +203,7 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
     named = _ADDRESS_IN_NAME.search(name)
     by_list = b" via " in name.lower() and b"list-id" in message.fields
     if angle and named and not by_list and not related(named[1].lower(), domain):
-        shown = value.strip()[:_NAME_LENGTH].decode("utf-8", "backslashreplace")
+        shown = quoted(value.strip(), _NAME_LENGTH)
         yield "display-name-disguise", shown
     if not sender.isascii():
         sender = _domain("@" + sender.decode("utf-8", "replace"))
@@ -217,7 +217,7 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
             signer = _SIGNER.search(header.value)
             if signer is not None and related(signer[1].lower(), domain):
                 return
-    yield "from-differs", f"{_text(domain)}, and {_text(sender)} in the envelope"
+    yield "from-differs", f"{quoted(domain)}, and {quoted(sender)} in the envelope"
 
 
 def _domain(address: str) -> bytes:
@@ -243,10 +243,6 @@ def owned(domain: bytes) -> bytes:
         # co.uk, com.au and their like are no owner's.
         return b".".join(labels[-3:])
     return b".".join(labels[-2:])
-
-
-def _text(domain: bytes) -> str:
-    return domain[:100].decode("utf-8", "backslashreplace")
 
 
 CHECKS = Checks(commands={".": (_message,), "BDAT": (_message,)})

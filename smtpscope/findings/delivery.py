@@ -18,7 +18,7 @@ from smtpscope.findings.refusals import (
     blocklist,
     cause_of,
 )
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Transaction
@@ -353,15 +353,12 @@ def _refusal(step: Step) -> Iterable[Defect]:
 
 def _login(step: Step, reply: Reply) -> Iterable[Defect]:
     """A refused login, once for each mechanism and name."""
-    auth, last, told = step.exchange.auth, step.session.auths[-1:], step.state.told
+    auth, last = step.exchange.auth, step.session.auths[-1:]
     if auth is None or auth.cancelled:
         return ()
     rule = "login-retried" if last and last[0].code == 235 else "login-refused"
-    tried = (rule, f"{auth.mechanism} {_text(auth.identity or b'')}")
-    if tried in told:
-        return ()
-    told.add(tried)
-    return (Defect(rule, reply.span, _told(reply, "AUTH")),)
+    login = f"{auth.mechanism} {_text(auth.identity or b'')}"
+    return once(step, rule, reply.span, _told(reply, "AUTH"), login)
 
 
 def _follows_from_others(step: Step, verb: str, code: int) -> bool:
@@ -432,7 +429,7 @@ def _told(reply: Reply, verb: str, address: bytes = b"", rule: str = "") -> str:
 
 
 def _text(octets: bytes) -> str:
-    cut = octets[:QUOTED].decode("utf-8", "backslashreplace")
+    cut = quoted(octets, QUOTED)
     return f"{cut}…" if len(octets) > QUOTED else cut
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import starmap
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, quoted
 from smtpscope.findings.walk import Step
 from smtpscope.smtp import grammar
 from smtpscope.smtp.values import Parameter
@@ -176,7 +176,7 @@ def _place(step: Step, parameter: Parameter) -> Span:
 def _spell(parameter: Parameter) -> str:
     if parameter.value is None:
         return f"{parameter.keyword} without a value"
-    value = parameter.value[:SHOWN].decode("utf-8", "backslashreplace")
+    value = quoted(parameter.value, SHOWN)
     return f"{parameter.keyword}={value}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
-from smtpscope.findings.rule import Rule
+from smtpscope.findings.rule import Rule, quoted
 from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
@@ -99,7 +99,7 @@ def attempts_in(session: Session) -> tuple[Attempt, ...]:
             _recipient(exchange, reply, command.span, found)
         elif verb in ("VRFY", "EXPN"):
             name = command.argument.strip()
-            shown = f"{verb} {name[:100].decode('utf-8', 'backslashreplace')}"
+            shown = f"{verb} {quoted(name)}"
             kind = ANSWERED if reply.code in (250, 251) else ASKED
             found.append(Attempt(kind, key_of(name.lower()), command.span, shown))
         elif exchange.auth is not None and exchange.auth.code == reply.code:

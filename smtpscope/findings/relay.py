@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 
 from smtpscope.errors import UsageError
 from smtpscope.findings.content import owned
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Recipient
@@ -44,6 +44,8 @@ RULES: dict[str, Rule] = {
 
 MIN_DOMAINS = 3
 """Foreign domains of one session from which on a relay is likely."""
+SHOWN = 80
+"""Octets of an address that are quoted."""
 
 _INSIDE = tuple(
     ip_network(each)
@@ -112,7 +114,7 @@ def _against(session: Session, local: frozenset[str]) -> Iterator[Defect]:
             if path is None or reply is None or not reply.accepted or not path.domain:
                 continue
             if not _is_local(path.domain, local):
-                detail = f"{_text(sender.address)} to {_text(path.address)}"
+                detail = f"{quoted(sender.address, SHOWN)} to {quoted(path.address, SHOWN)}"
                 yield Defect("open-relay", reply.span, detail)
                 return
 
@@ -151,7 +153,7 @@ def _by_looks(session: Session) -> Iterator[Defect]:
     if len(domains) >= MIN_DOMAINS:
         reply = list(domains.values())[MIN_DOMAINS - 1].reply
         assert reply is not None
-        shown = ", ".join(_text(domain) for domain in list(domains)[:5])
+        shown = ", ".join(quoted(domain, SHOWN) for domain in list(domains)[:5])
         yield Defect("open-relay-likely", reply.span, shown)
 
 
@@ -172,12 +174,9 @@ def _percent(step: Step) -> Iterable[Defect]:
         return ()
     if step.state.authenticated is not None:
         return ()
+    address = quoted(argument.path.address, SHOWN)
     outcome = "accepted" if reply.accepted else f"refused with {reply.code}"
-    return (Defect("percent-hack", command.span, f"{_text(argument.path.address)}, {outcome}"),)
-
-
-def _text(octets: bytes) -> str:
-    return octets[:80].decode("utf-8", "backslashreplace")
+    return (Defect("percent-hack", command.span, f"{address}, {outcome}"),)
 
 
 CHECKS = Checks(commands={"RCPT": (_percent,)}, session=(_relay,))

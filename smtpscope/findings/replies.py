@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import Step
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
@@ -193,19 +193,12 @@ def _code_trouble(verb: str, code: int) -> str:
 
 def _code_defects(step: Step, rule: str, verb: str, reply: Reply) -> Iterable[Defect]:
     if rule == "enhanced-code-absent":
-        return _once(step, rule, reply, "")
+        return once(step, rule, reply.span)
     if rule == "enhanced-class-differs":
         span = reply.span.part(0, 4 + len(str(reply.enhanced)))
         return (Defect(rule, span, f"{reply.code} {reply.enhanced}"),)
-    return _once(step, rule, reply, f"{reply.code} to {verb}" if verb else str(reply.code))
-
-
-def _once(step: Step, rule: str, reply: Reply, detail: str) -> Iterable[Defect]:
-    told = step.state.told
-    if (rule, detail) in told:
-        return ()
-    told.add((rule, detail))
-    return (Defect(rule, reply.span, detail),)
+    detail = f"{reply.code} to {verb}" if verb else str(reply.code)
+    return once(step, rule, reply.span, detail, detail)
 
 
 def _text_defects(step: Step, reply: Reply, text: bytes) -> Iterable[Defect]:
@@ -217,7 +210,7 @@ def _text_defects(step: Step, reply: Reply, text: bytes) -> Iterable[Defect]:
     if b"\0" in text:
         yield Defect("nul", reply.span, "in a reply")
     if not text.isascii() and "SMTPUTF8" not in step.state.parameters:
-        yield from _once(step, "reply-eight-bit", reply, "")
+        yield from once(step, "reply-eight-bit", reply.span)
 
 
 def _greeting(step: Step) -> Iterable[Defect]:
@@ -231,7 +224,7 @@ def _name_defects(step: Step, rule: str, reply: Reply) -> Iterable[Defect]:
     name = grammar.greeting_domain(reply.lines[0])
     if b"." in name or is_address_literal(name):
         return ()
-    shown = name[:SHOWN].decode("utf-8", "backslashreplace")
+    shown = quoted(name, SHOWN)
     # A server says its name in the greeting and again to each EHLO.
     if ("greeting-without-domain", shown) in step.state.told:
         return ()
@@ -275,7 +268,7 @@ def _odd_capabilities(text: bytes) -> Iterator[tuple[str, str]]:
     if len(malformed) < len(odd):
         yield "auth-keyword-legacy", ""
     if malformed:
-        detail = malformed[0][:SHOWN].decode("utf-8", "backslashreplace") or "an empty line"
+        detail = quoted(malformed[0], SHOWN) or "an empty line"
         if len(malformed) > 1:
             detail += f", and {len(malformed) - 1} more"
         yield "capability-syntax", detail

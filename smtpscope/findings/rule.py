@@ -1,4 +1,4 @@
-"""What a rule is, and how a group of rules hangs its checks on the walk through a session."""
+"""What a rule is, how a group of rules hangs its checks on the walk, and what its checks share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
-from smtpscope.stream import Defect
+from smtpscope.stream import Defect, Span
 
 LONG = 400
 """Octets of an argument beyond which it is looked at for being too long."""
 
-
 LASTING = 50_000_000
 """Nanoseconds beyond which somebody may have waited for nothing."""
+
+QUOTED = 100
+"""Octets of something on the wire that a finding quotes, where nothing else is said."""
 
 
 class Rule(NamedTuple):
@@ -50,3 +52,22 @@ class Checks(NamedTuple):
     unknown: tuple[StepCheck, ...] = ()
     lasting: tuple[SessionCheck, ...] = ()
     session: tuple[SessionCheck, ...] = ()
+
+
+def once(
+    step: Step, rule: str, span: Span, detail: str = "", which: str = ""
+) -> tuple[Defect, ...]:
+    """The defect; nothing where it is told of the session already.
+
+    Once by the rule is enough, or once for each `which`: the login, the code, whatever it is about.
+    """
+    told = step.state.told
+    if (rule, which) in told:
+        return ()
+    told.add((rule, which))
+    return (Defect(rule, span, detail),)
+
+
+def quoted(octets: bytes, most: int = QUOTED) -> str:
+    """The first octets of what was on the wire; those that are no UTF-8 as escapes."""
+    return octets[:most].decode("utf-8", "backslashreplace")

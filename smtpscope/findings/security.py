@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
@@ -159,10 +159,6 @@ _SUSPECT = re.compile(rb"[$`;|&]")
 _TLS_HANDSHAKE = b"\x16\x03"
 
 
-def _quoted(octets: bytes) -> str:
-    return octets[:100].decode("utf-8", "backslashreplace")
-
-
 def _login(step: Step) -> Iterable[Defect]:
     auth, command, state = step.exchange.auth, step.command, step.state
     if auth is None or command is None or state.tls or auth.cancelled or not auth.redacted:
@@ -176,13 +172,11 @@ def _login(step: Step) -> Iterable[Defect]:
         return ()
     if not auth.secret_length or not _is_last(step):
         return ()
-    told = (rule, f"{mechanism} {_quoted(auth.identity or b'')}")
-    if told in state.told or not any(auth is each for each in step.session.auths[:MAX_LOGINS]):
+    if not any(auth is each for each in step.session.auths[:MAX_LOGINS]):
         return ()
-    state.told.add(told)
-    name = f" as {_quoted(auth.identity)}" if auth.identity else ""
+    login = f"{mechanism} as {quoted(auth.identity)}" if auth.identity else mechanism
     outcome = ", refused" if auth.code is not None and auth.code >= 400 else ""
-    return (Defect(rule, _secret_span(step, command), f"{mechanism}{name}{outcome}"),)
+    return once(step, rule, _secret_span(step, command), login + outcome, login)
 
 
 def _secret_span(step: Step, last: Command) -> Span:
@@ -223,7 +217,7 @@ def _hello(step: Step) -> Iterable[Defect]:
     if not any(words[0] == b"STARTTLS" for words in keywords):
         masked = [words[0] for words in keywords if _MASKED.match(words[0])]
         if masked:
-            detail = f"{_quoted(masked[0])} among the offers"
+            detail = f"{quoted(masked[0])} among the offers"
             found.append(Defect("starttls-stripped", reply.span, detail))
         elif "STARTTLS" in state.ever_offered and state.authenticated is None and lines:
             found.append(Defect("starttls-gone", reply.span))
@@ -244,10 +238,10 @@ def _starttls(step: Step) -> Iterable[Defect]:
         return ()
     text = reply.lines[0]
     if _MASKED_COMMAND.search(text):
-        return (Defect("starttls-stripped", reply.span, f"the server saw {_quoted(text)}"),)
+        return (Defect("starttls-stripped", reply.span, f"the server saw {quoted(text)}"),)
     if "STARTTLS" not in step.state.offered:
         return ()
-    return (Defect("starttls-refused", reply.span, f"{reply.code} {_quoted(text)}"),)
+    return (Defect("starttls-refused", reply.span, f"{reply.code} {quoted(text)}"),)
 
 
 def _masked_command(step: Step) -> Iterable[Defect]:
@@ -306,7 +300,7 @@ def _program(step: Step) -> Iterable[Defect]:
         return ()
     end = command.span.end - 2 - len(command.argument)
     where = Span(command.span.direction, end + match.start(), end + match.end())
-    detail = _quoted(command.argument[match.start() :]) + _outcome(step.reply)
+    detail = quoted(command.argument[match.start() :]) + _outcome(step.reply)
     return (Defect("command-injection", where, detail),)
 
 
@@ -351,7 +345,7 @@ def _http(session: Session, state: State) -> Iterator[Defect]:
             if command.verb not in reference.HTTP_VERBS or b"HTTP/" not in command.argument:
                 return
             request = command
-            detail = f"{command.verb} {_quoted(command.argument)}"
+            detail = f"{command.verb} {quoted(command.argument)}"
             yield Defect("http-on-smtp", command.span, detail)
         elif command.verb in HELLO_VERBS or command.verb in ("MAIL", "RCPT"):
             yield Defect("smtp-in-http", command.span, command.verb + _outcome(reply))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, once
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.commands import HELLO_VERBS
@@ -268,7 +268,7 @@ def _pace(step: Step) -> Iterable[Defect]:
 
 def _after_the_end(step: Step, command: Command, ending: Exchange) -> Iterable[Defect]:
     if ending.command is not None and ending.command.verb == "QUIT":
-        return _once(step, "command-after-quit", command.span, _name(command))
+        return once(step, "command-after-quit", command.span, _name(command))
     reply = ending.reply
     if reply is None or ending.greeting or command.verb == "QUIT":
         return ()
@@ -276,7 +276,7 @@ def _after_the_end(step: Step, command: Command, ending: Exchange) -> Iterable[D
     if later < UNNOTICED:
         return ()
     detail = f"{_name(command)}, {later / 1e9:.1f} s later"
-    return _once(step, "command-after-421", command.span, detail)
+    return once(step, "command-after-421", command.span, detail)
 
 
 def _too_early(step: Step, command: Command, asked: str, previous: Exchange) -> Iterable[Defect]:
@@ -292,11 +292,11 @@ def _too_early(step: Step, command: Command, asked: str, previous: Exchange) -> 
         if asked in HELLO_VERBS and _speaks_early(state):
             return ()
         detail = f"{_name(command)} behind {asked}"
-        return _once(step, "pipelining-past-end", command.span, detail)
+        return once(step, "pipelining-past-end", command.span, detail)
     if "PIPELINING" in state.offered or command.verb not in reference.VERBS:
         return ()
     detail = f"{_name(command)} before the reply to {_named(asked)}"
-    return _once(step, "pipelining-not-offered", command.span, detail)
+    return once(step, "pipelining-not-offered", command.span, detail)
 
 
 def _speaks_early(state: State) -> bool:
@@ -313,7 +313,7 @@ def _unasked(step: Step) -> Iterable[Defect]:
     # A lost command may be known of only after its reply.
     if not step.session.whole or _awaits_tls(step.previous):
         return ()
-    return _once(
+    return once(
         step, "unsolicited-reply", reply.span, "" if reply.code is None else f"{reply.code}"
     )
 
@@ -346,7 +346,7 @@ def _helo(step: Step) -> Iterable[Defect]:
         return ()
     if any(_verb(earlier) == "EHLO" for earlier in session.exchanges[: step.number][:10]):
         return ()
-    return _once(step, "helo-without-ehlo", command.span)
+    return once(step, "helo-without-ehlo", command.span)
 
 
 def _after_refusal(step: Step) -> Iterable[Defect]:
@@ -355,13 +355,13 @@ def _after_refusal(step: Step) -> Iterable[Defect]:
         return ()
     if command.packet <= banner.packet or not step.session.whole:
         return ()
-    return _once(step, "greeting-ignored", command.span, f"{command.verb} after {banner.code}")
+    return once(step, "greeting-ignored", command.span, f"{command.verb} after {banner.code}")
 
 
 def _mail(step: Step) -> Iterable[Defect]:
     command, state = step.command, step.state
     if state.mail is not None and command is not None and step.session.whole:
-        return _once(step, "nested-mail", command.span)
+        return once(step, "nested-mail", command.span)
     return _without_hello(step)
 
 
@@ -375,9 +375,9 @@ def _without_hello(step: Step) -> Iterable[Defect]:
         return refused
     if _encrypted_midway(step):
         if _waited(step, step.previous):
-            return _once(step, "no-ehlo-after-starttls", command.span, _name(command))
+            return once(step, "no-ehlo-after-starttls", command.span, _name(command))
     elif command.verb == "MAIL" and _waited(step, step.previous):
-        return _once(step, "mail-before-hello", command.span)
+        return once(step, "mail-before-hello", command.span)
     return ()
 
 
@@ -397,12 +397,12 @@ def _rcpt(step: Step) -> Iterable[Defect]:
     if state.mail is not None or command is None or not step.session.whole:
         return ()
     if state.envelope is None:
-        return _once(step, "rcpt-before-mail", command.span)
+        return once(step, "rcpt-before-mail", command.span)
     # Within a group of commands MAIL may be refused, and RCPT has been sent then.
     if not _waited(step, state.envelope):
         return ()
     detail = "MAIL was refused" if step.previous is state.envelope else ""
-    return _once(step, "rcpt-before-mail", command.span, detail)
+    return once(step, "rcpt-before-mail", command.span, detail)
 
 
 def _data(step: Step) -> Iterable[Defect]:
@@ -411,9 +411,9 @@ def _data(step: Step) -> Iterable[Defect]:
         return ()
     found: list[Defect] = []
     if state.chunked and command.verb == "DATA":
-        found += _once(step, "data-after-bdat", command.span)
+        found += once(step, "data-after-bdat", command.span)
     if not state.accepted and (state.envelope is None or _waited(step, state.envelope)):
-        found += _once(step, "data-without-recipient", command.span, _why_nobody(state))
+        found += once(step, "data-without-recipient", command.span, _why_nobody(state))
     return found
 
 
@@ -425,7 +425,7 @@ def _message(step: Step) -> Iterable[Defect]:
     if octets <= len(b".\r\n") or ("data-without-recipient", "") in state.told:
         return ()
     detail = f"{octets:,} octets; {_why_nobody(state)}"
-    return _once(step, "message-without-recipient", command.span, detail)
+    return once(step, "message-without-recipient", command.span, detail)
 
 
 def _why_nobody(state: State) -> str:
@@ -443,9 +443,9 @@ def _auth(step: Step) -> Iterable[Defect]:
     if command is None:
         return ()
     if state.authenticated is not None:
-        return _once(step, "auth-twice", command.span)
+        return once(step, "auth-twice", command.span)
     if state.mail is not None and step.session.whole:
-        return _once(step, "auth-in-transaction", command.span)
+        return once(step, "auth-in-transaction", command.span)
     return _without_hello(step)
 
 
@@ -453,7 +453,7 @@ def _starttls(step: Step) -> Iterable[Defect]:
     command = step.command
     if command is None or not step.state.tls:
         return ()
-    return _once(step, "starttls-in-tls", command.span)
+    return once(step, "starttls-in-tls", command.span)
 
 
 def _turn(step: Step) -> Iterable[Defect]:
@@ -463,11 +463,11 @@ def _turn(step: Step) -> Iterable[Defect]:
     found: list[Defect] = []
     accepted = reply is not None and reply.accepted
     if command.verb == "TURN":
-        found += _once(step, "turn", command.span)
+        found += once(step, "turn", command.span)
     elif accepted and step.state.authenticated is None and step.session.whole:
-        found += _once(step, "atrn-without-auth", command.span)
+        found += once(step, "atrn-without-auth", command.span)
     if accepted:
-        found += _once(step, "roles-turned", command.span)
+        found += once(step, "roles-turned", command.span)
     return found
 
 
@@ -543,14 +543,6 @@ def _last(session: Session) -> Span:
         if session.closed_by is Direction.CLIENT and exchange.command is not None:
             return exchange.command.span
     return Span(session.closed_by or Direction.CLIENT, 0, 0)
-
-
-def _once(step: Step, rule: str, span: Span, detail: str = "") -> tuple[Defect, ...]:
-    told = step.state.told
-    if (rule, "") in told:
-        return ()
-    told.add((rule, ""))
-    return (Defect(rule, span, detail),)
 
 
 def _verb(exchange: Exchange) -> str:

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from smtpscope import reference
-from smtpscope.findings.rule import Checks, Rule
+from smtpscope.findings.rule import Checks, Rule, once
 from smtpscope.findings.walk import State, Step
 from smtpscope.smtp.values import Command
 from smtpscope.stream import Defect, Span
@@ -328,10 +328,7 @@ def _bare_name(step: Step) -> Iterable[Defect]:
         return ()
     submitted = step.session.server.port in SUBMISSION_PORTS
     rule = "hello-host-only" if submitted else "hello-no-dot"
-    if (rule, "") in step.state.told:
-        return ()
-    step.state.told.add((rule, ""))
-    return (Defect(rule, _argument_span(command)),)
+    return once(step, rule, _argument_span(command))
 
 
 def _chunk(step: Step) -> Iterable[Defect]:
