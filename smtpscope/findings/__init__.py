@@ -14,6 +14,7 @@ from smtpscope import reference
 from smtpscope.findings import (
     across,
     capture,
+    connection,
     content,
     delivery,
     envelope,
@@ -36,7 +37,7 @@ from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Defect
 
 GROUPS = {
-    "sequence": (sequence,),
+    "sequence": (sequence, connection),
     "syntax": (syntax, parameters, replies, octets),
     "security": (security, tls, smuggling, content, relay),
     "delivery": (delivery, envelope),
