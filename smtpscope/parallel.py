@@ -13,6 +13,7 @@ import signal
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -191,10 +192,9 @@ class _Worker:
         return None
 
     def order(self, order: _Order) -> None:
-        try:
+        # What a worker died of is found in what it sent.
+        with suppress(OSError):
             self._pipe.send(order)
-        except OSError:
-            raise self._dead() from None
 
     def text(self) -> Text | None:
         """The next text, which must have been ordered."""
