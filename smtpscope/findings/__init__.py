@@ -66,6 +66,7 @@ MAX_TOLD = 5
 """Findings by one rule in a session; the last one says how many there were beyond."""
 
 _EVERY = tuple(check for module in _MODULES for check in module.CHECKS.every)
+_EARLY = tuple(check for module in _MODULES for check in module.CHECKS.early)
 _REFUSED = tuple(check for module in _MODULES for check in module.CHECKS.refused)
 _LONG = tuple(check for module in _MODULES for check in module.CHECKS.long)
 _UNKNOWN = tuple(check for module in _MODULES for check in module.CHECKS.unknown)
@@ -97,6 +98,7 @@ def judge(
     """
     defects = list(observed)
     state = State(policy)
+    answered = 0
     for step in walk(session, state):
         if len(defects) > limit:
             # There is enough to tell; what both sides knew at the end is still to be found out.
@@ -107,8 +109,11 @@ def judge(
             checks = _CHECKS.get(command.verb, _OTHERS)
             if len(command.argument) > LONG:
                 checks += _LONG
+            if command.packet < answered or state.ending is not None:
+                checks += _EARLY
         if reply is not None and reply.code is not None and reply.code >= 400:
             checks += _REFUSED
+        answered = reply.packet if reply is not None else 0
         for check in checks:
             found = check(step)
             if found:

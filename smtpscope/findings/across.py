@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from smtpscope.findings.probing import Attempt, Probing, attempts_in, key_of
+from smtpscope.findings.probing import Attempt, Probing, attempts_in
 from smtpscope.findings.refusals import cause_of
 from smtpscope.findings.rule import Rule, quoted
 from smtpscope.session import Session, message_of
@@ -58,7 +58,7 @@ _UNEXPLAINED = frozenset(
 class Outcome(NamedTuple):
     """What became of a recipient: `rule` is "" (accepted), "deferred" or "refused"."""
 
-    key: int
+    key: bytes
     rule: str
     time: int
     span: Span
@@ -67,14 +67,14 @@ class Outcome(NamedTuple):
 class Sent(NamedTuple):
     """A message for a recipient, `shown` to the user; `span` is None where nobody answered."""
 
-    key: int
+    key: bytes
     time: int
     span: Span | None
     shown: bytes
 
 
 class Trace(NamedTuple):
-    """What is needed of a session to set it beside the others, in few octets and without secrets.
+    """What is needed of a session to set it beside the others, without secrets.
 
     It may go from one process to another.
     """
@@ -168,7 +168,10 @@ class Across:
 
 def _again(client: _Client, outcome: Outcome, ignored: list[Span]) -> Iterator[Defect]:
     """Greylisting, and replies of 5yz that were known already."""
-    key, rule, time, span = outcome
+    envelope, rule, time, span = outcome
+    if not rule and not client.deferred:
+        return
+    key = hash(envelope)
     if not rule:
         since = client.deferred.pop(key, None)
         if since is not None:
@@ -184,7 +187,8 @@ def _again(client: _Client, outcome: Outcome, ignored: list[Span]) -> Iterator[D
 
 def _twice(client: _Client, sent: tuple[Sent, ...]) -> Iterator[Defect]:
     """A message that an earlier transaction had delivered, or left in doubt."""
-    for key, time, span, address in sent:
+    for envelope, time, span, address in sent:
+        key = hash(envelope)
         since = client.sent.get(key)
         if since is not None and span is not None:
             waited = (time - since) / 1e9
@@ -209,7 +213,7 @@ def _outcomes(transaction: Transaction, sender: bytes) -> tuple[Outcome, ...]:
             if cause_of(verb, reply) not in _UNEXPLAINED:
                 continue
             rule = "deferred"
-        key = key_of(sender, recipient.path.address.lower())
+        key = b"\0".join((sender, recipient.path.address.lower()))
         found.append(Outcome(key, rule, reply.time, reply.span))
     return tuple(found)
 
@@ -235,7 +239,7 @@ def _sent(transaction: Transaction, sender: bytes, session: Session) -> tuple[Se
     span = reply.span if reply is not None else None
     return tuple(
         [
-            Sent(key_of(*what, address), time, span, address[:100])
+            Sent(b"\0".join((*what, address)), time, span, address[:100])
             for recipient in transaction.recipients
             if not recipient.refused and recipient.path is not None
             for address in [recipient.path.address.lower()]

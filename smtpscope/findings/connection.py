@@ -299,6 +299,6 @@ def _named(verb: str) -> str:
 
 CHECKS = Checks(
     commands={"": (_unasked,)},
-    every=(_pace,),
+    early=(_pace,),
     session=(_beginning, _silence, _end),
 )

@@ -15,11 +15,13 @@ from smtpscope.findings.walk import Step
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.paths import is_address_literal
-from smtpscope.smtp.values import Reply
+from smtpscope.smtp.values import EnhancedCode, Reply
 from smtpscope.stream import Defect, Span
 
 REPLY_LINE = 512
 """Octets of a reply line with its code and CRLF (RFC 5321 §4.5.3.1.5)."""
+SHORT = 200
+"""Octets of a reply that may come again word for word."""
 SHOWN = 60
 """Octets of a reply that are quoted."""
 
@@ -146,6 +148,17 @@ def _replies(step: Step) -> Iterable[Defect]:
     exchange, command, state = step.exchange, step.command, step.state
     verb = command.verb if command is not None else "(greeting)" if exchange.greeting else ""
     promised = "ENHANCEDSTATUSCODES" in state.offered
+    if len(exchange.replies) == 1:
+        reply = exchange.replies[0]
+        lines, code = reply.lines, reply.code
+        # Most replies are one short line, and many say the same.
+        if (
+            code is not None
+            and len(lines) == 1
+            and len(lines[0]) <= SHORT
+            and _is_clean(verb, code, reply.enhanced, promised, lines[0])
+        ):
+            return ()
     found: list[Defect] = []
     for reply in exchange.replies:
         lines = reply.lines
@@ -160,6 +173,16 @@ def _replies(step: Step) -> Iterable[Defect]:
         for rule in _code_troubles(verb, code, klass, promised):
             found += _code_defects(step, rule, verb, reply)
     return found
+
+
+@lru_cache(maxsize=4096)
+def _is_clean(
+    verb: str, code: int, enhanced: EnhancedCode | None, promised: bool, text: bytes
+) -> bool:
+    """There is nothing to tell of a reply of one short line."""
+    plain = text.isascii() and b"\r" not in text and b"\0" not in text
+    klass = 0 if enhanced is None else enhanced.klass
+    return plain and not _code_troubles(verb, code, klass, promised)
 
 
 @lru_cache(maxsize=4096)

@@ -40,7 +40,8 @@ class Checks(NamedTuple):
 
     `commands` by verb ("." for the end of a message, "(auth)"), `every` on each exchange, the
     ones without a command included, and `session` once, at the end, with the last state. Most
-    exchanges are spared the others: `refused` is for replies of 4yz and above, `long` for
+    exchanges are spared the others: `refused` is for replies of 4yz and above, `early` for
+    commands that came before the reply to what precedes them, or after the end, `long` for
     arguments of more than `LONG` octets, `unknown` for verbs that no table has. And `lasting` is
     asked, as `session` is, of sessions that last longer than `LASTING`.
     """
@@ -48,6 +49,7 @@ class Checks(NamedTuple):
     commands: Mapping[str, tuple[StepCheck, ...]] = {}
     every: tuple[StepCheck, ...] = ()
     refused: tuple[StepCheck, ...] = ()
+    early: tuple[StepCheck, ...] = ()
     long: tuple[StepCheck, ...] = ()
     unknown: tuple[StepCheck, ...] = ()
     lasting: tuple[SessionCheck, ...] = ()
