@@ -1,9 +1,9 @@
-"""The asking side of a dialogue: octets in, commands out, message data and AUTH lines included.
+"""The asking side of a dialogue: octets in, commands out, messages and AUTH lines included.
 
 What the octets are depends on what the server said: `CommandReader` stops behind a command whose
-reply decides (DATA, AUTH, STARTTLS, TURN …) until `proceed` tells it how to go on. What is no
-command becomes an "(unreadable)" stretch, and reading goes on at the next line that has a
-command's shape. RFC 5321 §4.1, RFC 3030 §2, RFC 4954 §4.
+reply decides (DATA, AUTH, STARTTLS, TURN …) until `proceed` tells it how to go on. `maildata`
+reads the messages. What is no command becomes an "(unreadable)" stretch, and reading goes on at
+the next line that has a command's shape. RFC 5321 §4.1, RFC 4954 §4.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from collections.abc import Callable
 
 from smtpscope import reference
 from smtpscope.smtp import grammar
-from smtpscope.smtp.framing import MAX_LINE, DataScanner, Line, Octets
+from smtpscope.smtp.framing import MAX_LINE, Line, Octets
+from smtpscope.smtp.maildata import ChunkReader, Chunks, DataReader, MessageReader
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.values import Command, ContentSink, Exchange
 from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 
 MAX_WAITING = 1 << 20
 """Octets that wait for one reply; beyond, that reply counts as lost and positive."""
-
-MAX_BEHIND_HOLE = 65_536
-"""Octets behind a hole in a message that are kept until its reply: they may hold commands."""
 
 MAX_UPGRADES = 16
 """Times that TLS is looked for; beyond, what follows STARTTLS is read as commands."""
@@ -39,19 +37,17 @@ HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
 
 class Mode(enum.IntEnum):
     """What the next octets are: a command line; not known before the reply to the last command; a
-    line of an AUTH exchange; message data up to the lone dot; octets that a command has counted;
-    TLS records."""
+    line of an AUTH exchange; a message, or octets that a command has counted; TLS records."""
 
     COMMAND = 0
     WAIT = 1
     AUTH = 2
-    DATA = 3
-    CHUNK = 4
-    TLS = 5
+    MESSAGE = 3
+    TLS = 4
 
 
 TURNING: dict[str, dict[int, Mode]] = {
-    "DATA": {354: Mode.DATA},
+    "DATA": {354: Mode.MESSAGE},
     "STARTTLS": {220: Mode.TLS},
     "X-ANONYMOUSTLS": {220: Mode.TLS},
     "AUTH": {334: Mode.AUTH},
@@ -59,24 +55,13 @@ TURNING: dict[str, dict[int, Mode]] = {
     "(auth)": {334: Mode.AUTH},
     "TURN": {},
     "ATRN": {},
-    "XEXCH50": {354: Mode.CHUNK},
+    "XEXCH50": {354: Mode.MESSAGE},
 }
 """The commands whose reply decides what the next octets are: reply code → mode. After any other
 reply the next is a command."""
 
 TLS_RECORD = b"\x16\x03"
 """How a TLS handshake begins: its record's type and major version (RFC 8446 §5.1)."""
-
-_SHAPE = re.compile(
-    rb"""(?:EHLO|HELO|LHLO)[ ]+[^\s]+[ ]*
-    | MAIL[ ]+FROM[ ]?:.* | RCPT[ ]+TO[ ]?:.*
-    | (?:DATA|RSET|QUIT|NOOP|STARTTLS|X-ANONYMOUSTLS|TURN|HELP)[ ]*
-    | BDAT[ ]+[0-9]+(?:[ ]+LAST)?[ ]*
-    | (?:AUTH|X-EXPS)[ ]+[A-Z0-9_-]+(?:[ ]+[A-Z0-9+/=]*)?
-    | (?:VRFY|EXPN|ETRN|ATRN)[ ]+[^\s]+ | (?:XCLIENT|XFORWARD)[ ]+[A-Z]+=.*""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
-"""What a line must look like to be taken for a command where the reader has lost its footing."""
 
 # A NamedTuple's own constructor takes three times as long, and there are two for every command.
 _new = tuple.__new__
@@ -94,8 +79,8 @@ class CommandReader:
     """Reads what one direction asks.
 
     `alone` is to be set by the owner while nothing of the other direction was seen: then no reply
-    is waited for. `message` is the exchange whose message octets are being read, `waiting` the one
-    whose reply decides how to go on.
+    is waited for. `message` reads the message that has begun and is not over, `waiting` is the
+    exchange whose reply decides how to go on.
     """
 
     def __init__(
@@ -103,7 +88,7 @@ class CommandReader:
     ) -> None:
         self.alone = False
         self.mode = Mode.COMMAND
-        self.message: Exchange | None = None
+        self.message: MessageReader | None = None
         self._auth: AuthExchange | None = None
         self.holed = not synced
         self._direction = direction
@@ -116,11 +101,7 @@ class CommandReader:
         self._stretch: Command | None = None
         self.waiting: Exchange | None = None
         self._auth_over = False
-        self._content: ContentSink | None = None
-        self._scanner: DataScanner | None = None
-        self._behind_hole: Octets | None = None
-        self._remaining = 0
-        self._lost = 0
+        self._chunks = Chunks(new_content)
         self._just_skipped = False
         self._upgrades = 0
         self._cut_off = False
@@ -169,8 +150,6 @@ class CommandReader:
             else:
                 self._queued -= len(event.data)
                 self._octets.feed(event)
-                if self._behind_hole is not None:
-                    self._remember_behind_hole(self._behind_hole, event)
         found, self._found = self._found, []
         self._calm = self._synced and not (
             self._auth_over or self._mid_line or self._stretch or self._input or len(self._octets)
@@ -179,7 +158,8 @@ class CommandReader:
 
     def proceed(self, code: int | None, mark: Mark) -> None:
         """The reply that was waited for has come with this code, at this time."""
-        verb = self._waiting_verb
+        command = self._waiting_command
+        verb = command.verb
         self.waiting = None
         mode = TURNING[verb].get(code or 0, Mode.COMMAND)
         if mode is Mode.TLS and not self._may_upgrade():
@@ -188,8 +168,8 @@ class CommandReader:
         if mode is Mode.COMMAND and verb in AUTHENTICATING:
             self._auth_over = True
             self._calm = False
-        if mode is Mode.DATA:
-            self._begin_data(mark)
+        if mode is Mode.MESSAGE:
+            self._begin_message(command, mark)
 
     def go_on(self) -> bool:
         """The reply that is waited for may be lost; whether a client that went on shows that it is.
@@ -214,7 +194,7 @@ class CommandReader:
             if line is None and not octets.overlong:
                 return False
             octets.give_back(line.end - line.start if line is not None else 0)
-            refused = line is not None and _SHAPE.fullmatch(line.text) is not None
+            refused = line is not None and grammar.looks_like_command(line.text)
         mark = octets.mark(begin)
         if mark.packet <= waiting.command.packet:
             return False
@@ -248,58 +228,14 @@ class CommandReader:
         self.alone = True
         self._cut_off = not captured
         found = self.read()
-        if self.mode is Mode.DATA:
-            if self.message is not None and self.message.command is not None:
-                span = self.message.command.span
-                if self._behind_hole is not None and self.message.answered:
-                    if rest := self._octets.take(len(self._octets)):
-                        self._take_data(self.message, rest)
-                    self._end_holed_message()
-                elif span.end > span.start:
-                    self._break_off("data-unfinished", "the connection ended before the lone dot")
-        elif self.mode is Mode.CHUNK and self.message is not None:
-            self._break_off("chunk-unfinished", f"{self._remaining} octets did not come")
+        if self.message is not None:
+            self._finish_message(self.message)
         elif len(self._octets) and self.mode in (Mode.COMMAND, Mode.AUTH):
             self._read_unfinished_line()
         self._end_stretch()
         found += self._found
         self._found = []
         return found
-
-    def end_message(self, rule: str, detail: str) -> None:
-        """Nothing more belongs to the message that is being read, though its end was not seen."""
-        message = self.message
-        assert message is not None
-        assert message.command is not None
-        self._flush_scanner(message)
-        message.defects.append(Defect(rule, message.command.span, detail))
-        self._synced = self._behind_hole is None
-        self._end_message()
-        self._calm = False
-
-    def _break_off(self, rule: str, detail: str) -> None:
-        if self._cut_off:
-            rule, detail = "capture-ends-here", "in a message"
-        self.end_message(rule, detail)
-
-    def end_answered_message(self) -> None:
-        """The server has answered the message that is being read, and so its end has been sent."""
-        if self._behind_hole is None:
-            self.end_message("end-of-data-unseen", "the server answered the message")
-        else:
-            self._take_back_commands(self._behind_hole)
-            self._end_holed_message()
-
-    def message_may_have_ended(self, accepted: bool) -> bool:
-        """Whether a reply to the message, `accepted` or not, shows that the server saw its end.
-
-        It does where octets of the message are missing, and where the message stopped at what
-        some servers take for the end; an acceptance also where that stands further up.
-        """
-        scanner = self._scanner
-        if self._behind_hole is not None or scanner is None:
-            return self._behind_hole is not None
-        return scanner.at_odd_end or (accepted and scanner.has_odd_end)
 
     # -- command lines -----------------------------------------------------------------------
 
@@ -338,7 +274,7 @@ class CommandReader:
         if not self._synced:
             if line.text == b".":
                 verb, argument = ".", b""
-            elif not _SHAPE.fullmatch(line.text):
+            elif not grammar.looks_like_command(line.text):
                 self._extend_stretch(line.start)
                 return True
             self._synced = True
@@ -358,20 +294,19 @@ class CommandReader:
         where = _new(Span, (self._direction, text_end - len(argument), text_end))
         if verb in ("MAIL", "RCPT"):
             if verb == "MAIL":
-                self._lost = 0
+                self._chunks.lost = 0
             exchange.path = path = grammar.parse_path_argument(verb, argument, where)
             defects.extend(path.defects)
         elif verb in HELLO_VERBS:
             defects.extend(grammar.parse_hello(argument, where)[1])
         elif verb == "BDAT":
-            self._begin_chunk(exchange, where)
+            self.message = self._chunks.begin(exchange, where)
+            if self.message is not None:
+                self.mode = Mode.MESSAGE
         elif verb in AUTH_VERBS:
             self._begin_auth(exchange, where)
         elif verb == "RSET":
-            self._content = None
-        elif verb == "XEXCH50":
-            size = argument.split(b" ")[0]
-            self._remaining = int(size) if size.isdigit() and len(size) < 10 else 0
+            self._chunks.reset()
         elif verb not in reference.VERBS and verb != ".":
             # Nor are the fields of an HTTP request commands: they need not be told one by one.
             self._http = self._http or (verb in reference.HTTP_VERBS and b"HTTP/" in argument)
@@ -423,7 +358,7 @@ class CommandReader:
                 self.mode = Mode.COMMAND
                 return True
             return False
-        if self.alone and _SHAPE.fullmatch(line.text):
+        if self.alone and grammar.looks_like_command(line.text):
             # Nobody tells when the exchange is over: a command shows it.
             self._octets.give_back(line.end - line.start)
             self.mode = Mode.COMMAND
@@ -452,7 +387,7 @@ class CommandReader:
             return False
         # The reply that decides will never be seen: go by the command alone.
         mark = self._octets.mark(self._octets.offset)
-        code, mode = next(iter(TURNING[self._waiting_verb].items()), (0, Mode.COMMAND))
+        code, mode = next(iter(TURNING[self._waiting_command.verb].items()), (0, Mode.COMMAND))
         if mode is Mode.TLS and self._next_octet() != TLS_RECORD[:1]:
             code = 0
         self.proceed(code, mark)
@@ -467,146 +402,61 @@ class CommandReader:
         self.mode = Mode.WAIT
 
     @property
-    def _waiting_verb(self) -> str:
+    def _waiting_command(self) -> Command:
         assert self.waiting is not None
         assert self.waiting.command is not None
-        return self.waiting.command.verb
+        return self.waiting.command
 
     # -- messages ----------------------------------------------------------------------------
 
-    def _begin_data(self, mark: Mark) -> None:
+    def _begin_message(self, command: Command, mark: Mark) -> None:
+        if command.verb == "XEXCH50":
+            size = command.argument.split(b" ")[0]
+            self.message = ChunkReader(int(size) if size.isdigit() and len(size) < 10 else 0)
+            return
         start = self._octets.offset
-        self._scanner = DataScanner(self._direction, start)
-        command = Command(".", b"", Span(self._direction, start, start), mark.time, mark.packet)
-        self.message = Exchange(command, content=self._new_content(), last=True)
-        self._found.append(self.message)
+        self.message = message = DataReader(self._direction, start, mark, self._new_content())
+        self._found.append(message.exchange)
 
-    def _read_data(self) -> bool:
-        message = self.message
-        assert message is not None
-        if not len(self._octets):
+    def _read_message(self) -> bool:
+        assert self.message is not None
+        if not self.message.read(self._octets):
             return False
-        if self._behind_hole is not None and message.answered:
-            line = self._read_line_behind_hole(self._octets)
-            if line is None:
-                return self.message is None
-            piece = line
-        else:
-            piece = self._octets.take(len(self._octets))
-        self._take_data(message, piece)
+        self._leave_message(self.message)
         return True
 
-    def _take_data(self, message: Exchange, piece: bytes) -> None:
-        scanner = self._scanner
-        assert message.content is not None
-        assert scanner is not None
-        content, used = scanner.feed(piece)
-        if content:
-            message.content.feed(content)
-        if used >= 0:
-            self._octets.give_back(len(piece) - used)
-        self._extend_message()
-        if used >= 0:
-            message.defects.extend(scanner.defects)
-            self._end_message()
+    def end_message(self, rule: str = "", detail: str = "") -> None:
+        """Nothing more belongs to the message that is being read, though its end was not seen."""
+        message = self.message
+        assert message is not None
+        message.end_unseen(rule, detail)
+        self._leave_message(message)
+        self._calm = False
 
-    def _read_line_behind_hole(self, octets: Octets) -> bytes | None:
-        """The next line of a message whose reply came before the hole in it was known.
-
-        None where there is none yet, or where a command shows that the message ended in the hole.
-        """
-        line = octets.line()
-        if line is None:
-            return octets.take(len(octets)) if octets.overlong else None
-        octets.give_back(line.end - line.start)
-        if _SHAPE.fullmatch(line.text):
-            self._end_holed_message()
-            return None
-        return octets.take(line.end - line.start)
-
-    def _take_back_commands(self, behind: Octets) -> None:
-        """What ends the octets `behind` the last hole in the message and looks like commands."""
-        start = -1
-        while (line := behind.line()) is not None:
-            if not _SHAPE.fullmatch(line.text):
-                start = -1
-            elif start < 0:
-                start = line.start
-        if start < 0 or behind.overlong:
+    def end_answered_message(self) -> None:
+        """The server has answered the message that is being read, and so its end has been sent."""
+        message = self.message
+        assert isinstance(message, DataReader)
+        if not message.holed:
+            self.end_message("end-of-data-unseen", "the server answered the message")
             return
-        behind.give_back(behind.offset - start)
-        self._octets = behind
-        assert self.message is not None
-        self._extend_over(self.message, start)
+        commands = message.take_back_commands()
+        if commands is not None:
+            self._octets = commands
+        self.end_message()
 
-    @staticmethod
-    def _extend_over(message: Exchange, end: int) -> None:
-        assert message.command is not None
-        message.command.span = message.command.span._replace(end=end)
-
-    @staticmethod
-    def _remember_behind_hole(behind: Octets, data: Data) -> None:
-        behind.feed(data)
-        behind.take(max(len(behind) - MAX_BEHIND_HOLE, 0))
-
-    def _end_holed_message(self) -> None:
-        assert self.message is not None
-        self._flush_scanner(self.message)
-        self._end_message()
-        self._synced = self._calm = False
-
-    def _flush_scanner(self, message: Exchange) -> None:
-        if self._scanner is not None and message.content is not None:
-            message.content.feed(self._scanner.gap(0))
-            message.defects.extend(self._scanner.defects)
-
-    def _begin_chunk(self, exchange: Exchange, where: Span) -> None:
-        assert exchange.command is not None
-        size, last, defects = grammar.parse_bdat(exchange.command.argument, where)
-        exchange.defects.extend(defects)
-        if size is None:
+    def _finish_message(self, message: MessageReader) -> None:
+        if not message.begun:
             return
-        if self._content is None:
-            self._content = self._new_content()
-        if self._lost:
-            # A chunk may have been in the hole.
-            self._content.gap(self._lost)
-            self._lost = 0
-        exchange.content = self._content
-        exchange.last = last
-        if last:
-            self._content = None
-        if size:
-            self._remaining = size
-            self.message = exchange
-            self.mode = Mode.CHUNK
+        rule, detail = message.finish(self._octets)
+        if rule and self._cut_off:
+            rule, detail = "capture-ends-here", "in a message"
+        self.end_message(rule, detail)
 
-    def _read_chunk(self) -> bool:
-        piece = self._octets.take(self._remaining)
-        self._remaining -= len(piece)
-        if self.message is not None and piece:
-            if self.message.content is not None:
-                self.message.content.feed(piece)
-            self._extend_message()
-        if not self._remaining:
-            self._end_message()
-            return True
-        return bool(piece)
-
-    def _extend_message(self) -> None:
-        assert self.message is not None
-        command = self.message.command
-        assert command is not None
-        end = self._octets.offset
-        mark = self._octets.mark(end - 1)
-        command.span = Span(self._direction, command.span.start, end)
-        command.time = mark.time
-        command.packet = mark.packet
-
-    def _end_message(self) -> None:
+    def _leave_message(self, message: MessageReader) -> None:
+        # What follows a message that ended in a hole may begin anywhere.
+        self._synced = not message.holed
         self.message = None
-        self._scanner = None
-        self._behind_hole = None
         self.mode = Mode.COMMAND
 
     # -- what cannot be read -----------------------------------------------------------------
@@ -614,23 +464,11 @@ class CommandReader:
     def _skip(self, gap: Gap) -> None:
         self.holed = True
         message = self.message
-        content = message.content if message is not None else None
-        if self.mode is Mode.DATA and self._scanner is not None and content is not None:
-            assert message is not None
-            content.feed(self._scanner.gap(gap.length))
-            content.gap(gap.length)
-            self._extend_over(message, gap.offset + gap.length)
-            self._behind_hole = Octets()
-            return
-        if self.mode is Mode.CHUNK:
-            lost = min(self._remaining, gap.length)
-            if content is not None:
-                content.gap(lost)
-            self._remaining -= lost
-            if lost == gap.length:
+        if message is not None:
+            if message.skip(gap):
                 return
-            self._end_message()
-        self._lost += gap.length
+            self._leave_message(message)
+        self._chunks.lost += gap.length
         self._just_skipped = True
         start = self._octets.offset
         if self._octets.take(len(self._octets)):
@@ -696,8 +534,7 @@ _READERS: tuple[Callable[[CommandReader], bool], ...] = (
     CommandReader._read_command,
     CommandReader._read_on,
     CommandReader._read_auth,
-    CommandReader._read_data,
-    CommandReader._read_chunk,
+    CommandReader._read_message,
     lambda reader: False,
 )
 """What reads the next octets, by `Mode`."""

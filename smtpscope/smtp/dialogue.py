@@ -125,11 +125,11 @@ class Dialogue:
 
     def _drop_unbegun_message(self) -> None:
         message = self._commands.message
-        if message is not None and message.command is not None:
-            span = message.command.span
-            if span.start == span.end and message in self._pending:
-                self._pending.remove(message)
-                self._commands.message = None
+        if message is None or message.begun or message.exchange is None:
+            return
+        if message.exchange in self._pending:
+            self._pending.remove(message.exchange)
+            self._commands.message = None
 
     @property
     def pending(self) -> tuple[Exchange, ...]:
@@ -220,7 +220,7 @@ class Dialogue:
             self._add_unasked(reply)
             return
         message = self._commands.message
-        if exchange is message and self._commands.message_may_have_ended(reply.accepted):
+        if message is not None and message.may_be_ended_by(exchange, reply):
             self._commands.end_answered_message()
         if not exchange.replies:
             self._set_expected(exchange, reply)
@@ -331,7 +331,8 @@ class Dialogue:
                 self._give_up(exchange, "reply-lost")
 
     def _give_up(self, exchange: Exchange, rule: str) -> None:
-        if exchange is self._commands.message:
+        message = self._commands.message
+        if message is not None and exchange is message.exchange:
             self._commands.end_message("data-unfinished", "its end was not seen")
         command = exchange.command
         # What came before TLS and behind STARTTLS, servers throw away (RFC 3207 §4.2).
@@ -350,8 +351,9 @@ class Dialogue:
 
     def _collect(self) -> None:
         """Move what is complete to the finished ones, in order."""
-        pending = self._pending
-        while pending and pending[0].answered and pending[0] is not self._commands.message:
+        pending, message = self._pending, self._commands.message
+        unended = message.exchange if message is not None else None
+        while pending and pending[0].answered and pending[0] is not unended:
             exchange = pending.popleft()
             command = exchange.command
             if command is not None and command.verb in _DECIDING:

@@ -45,6 +45,17 @@ _CLEAN_FORWARD = re.compile(rb"(?i:TO):<" + _ADDRESS + _TAIL)
 _HELLO = re.compile(_LABEL + rb"(?:\." + _LABEL + rb")*\.[A-Za-z][A-Za-z0-9-]*(?<!-)\Z")
 _BDAT = re.compile(rb"([ \t]*+)([0-9]++)(?:([ \t]++)(?i:(LAST)))?+([ \t]*+)")
 
+# What a line must look like to be taken for a command where nothing else shows that it is one.
+_SHAPE = re.compile(
+    rb"""(?:EHLO|HELO|LHLO)[ ]+[^\s]+[ ]*
+    | MAIL[ ]+FROM[ ]?:.* | RCPT[ ]+TO[ ]?:.*
+    | (?:DATA|RSET|QUIT|NOOP|STARTTLS|X-ANONYMOUSTLS|TURN|HELP)[ ]*
+    | BDAT[ ]+[0-9]+(?:[ ]+LAST)?[ ]*
+    | (?:AUTH|X-EXPS)[ ]+[A-Z0-9_-]+(?:[ ]+[A-Z0-9+/=]*)?
+    | (?:VRFY|EXPN|ETRN|ATRN)[ ]+[^\s]+ | (?:XCLIENT|XFORWARD)[ ]+[A-Z]+=.*""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
 _ENHANCED = re.compile(rb"([245])\.([0-9]{1,3})\.([0-9]{1,3})\Z")
 
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]++|\+[0-9A-F]{2})*+\Z")
@@ -65,6 +76,11 @@ def split_command(line: bytes) -> tuple[str, bytes]:
     if match is None:
         return "", line
     return match[1].upper().decode("ascii"), line[match.end() :]
+
+
+def looks_like_command(line: bytes) -> bool:
+    """Whether `line`, without its ending, is a command wherever it stands, in a letter even."""
+    return _SHAPE.fullmatch(line) is not None
 
 
 def format_command(verb: str, argument: bytes = b"") -> bytes:
