@@ -465,7 +465,7 @@ class CommandReader:
         self.holed = True
         message = self.message
         if message is not None:
-            if message.skip(gap):
+            if message.skip(gap, self._octets):
                 return
             self._leave_message(message)
         self._chunks.lost += gap.length

@@ -56,8 +56,11 @@ class DataReader:
             self._remember(behind, octets)
         return self._take(octets, len(octets))
 
-    def skip(self, gap: Gap) -> bool:
+    def skip(self, gap: Gap, octets: Octets) -> bool:
         """Octets are missing; whether all of them count as the message's."""
+        if len(octets):
+            # A line that was begun before them.
+            self._take(octets, len(octets))
         self._content.feed(self._scanner.gap(gap.length))
         self._content.gap(gap.length)
         self._extend_to(gap.offset + gap.length)
@@ -167,7 +170,7 @@ class ChunkReader:
             _extend(self.exchange.command, octets)
         return not self._remaining
 
-    def skip(self, gap: Gap) -> bool:
+    def skip(self, gap: Gap, octets: Octets) -> bool:
         """Octets are missing; whether all of them are the chunk's."""
         lost = min(self._remaining, gap.length)
         if self.exchange is not None and self.exchange.content is not None:

@@ -13,7 +13,7 @@ from smtpscope.decode import SessionDecoder
 from smtpscope.session import Content
 from smtpscope.smtp.commands import MAX_UPGRADES
 from smtpscope.smtp.dialogue import Dialogue
-from smtpscope.stream import Data, Direction, Endpoint, Gap, Mark, Opened
+from smtpscope.stream import Data, Direction, Endpoint, Gap, Mark, Opened, Span
 
 FOLDER = Path(__file__).parent / "transcripts"
 TRANSCRIPTS = [
@@ -121,3 +121,35 @@ def test_tls_that_never_begins_is_looked_for_a_few_times_only() -> None:
             upgrades += 1
             dialogue.release()
     assert upgrades == MAX_UPGRADES
+
+
+def test_offsets_stand_behind_holes_in_a_message_that_was_answered() -> None:
+    dialogue = Dialogue(Content)
+    offsets = {Direction.CLIENT: 0, Direction.SERVER: 0}
+    found = []
+    said: list[tuple[Direction, bytes | int]] = [
+        (Direction.SERVER, b"220 mx.test\r\n"),
+        (Direction.CLIENT, b"DATA\r\n"),
+        (Direction.SERVER, b"354 Go\r\n"),
+        (Direction.CLIENT, b"line one\r\nli"),
+        (Direction.SERVER, b"250 Ok\r\n"),
+        (Direction.CLIENT, 100),
+        (Direction.CLIENT, b"part of a li"),
+        (Direction.CLIENT, 50),
+        (Direction.CLIENT, b"rest\r\nQUIT\r\n"),
+        (Direction.SERVER, b"221 Bye\r\n"),
+    ]
+    for packet, (side, what) in enumerate(said, 1):
+        at = offsets[side]
+        if isinstance(what, int):
+            found += dialogue.feed(Gap(side, at, what, packet, packet, "lost"))
+            offsets[side] += what
+        else:
+            found += dialogue.feed(Data(side, at, what, (Mark(at, packet, packet),)))
+            offsets[side] += len(what)
+    quit_ = found[-1].command
+    assert quit_ is not None
+    assert quit_.verb == "QUIT"
+    assert quit_.span == Span(
+        Direction.CLIENT, offsets[Direction.CLIENT] - 6, offsets[Direction.CLIENT]
+    )
