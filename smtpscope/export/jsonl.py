@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 from smtpscope.capture.tunnel import Tunnel
 from smtpscope.display import json_text, text
 from smtpscope.message import Message
-from smtpscope.session import Finding, Session, message_of
+from smtpscope.session import Finding, Session, Severity, message_of
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Recipient, Transaction
 from smtpscope.smtp.values import EnhancedCode, Exchange, Parameter, Reply
@@ -29,13 +29,12 @@ from smtpscope.transcript import shown_lines
 SCHEMA = "smtpscope.session/1"
 
 Object = dict[str, Any]
-Item = TypeVar("Item")
 
 _REMEMBERED = 200
 """Octets of a command's argument or of a reply beyond which its text is not kept."""
 
 _AT_ONCE = 100
-"""Items of an array that are encoded together."""
+"""Transactions that are encoded together."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What is encoded was made here: there is no cycle to look for in it.
@@ -45,20 +44,20 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
     head = _encode(_session(session, reveal))
-    transactions = _array(session.transactions, _transaction)
+    transactions = _transactions(session.transactions)
     exchanges = ", ".join([_exchange(each, session, reveal) for each in session.exchanges])
-    findings = _array(session.findings, _finding)
+    findings = ", ".join([_finding(each) for each in session.findings])
     return (
         f'{head[:-1]}, "transactions": [{transactions}], "exchanges": [{exchanges}], '
         f'"findings": [{findings}]}}'
     )
 
 
-def _array(items: list[Item], describe: Callable[[Item], Object]) -> str:
-    """The items of an array: not all at once, for their objects take more than their text."""
-    starts = range(0, len(items), _AT_ONCE)
-    slices = (items[start : start + _AT_ONCE] for start in starts)
-    return ", ".join([_encode([describe(item) for item in some])[1:-1] for some in slices])
+def _transactions(transactions: list[Transaction]) -> str:
+    """The array's items: not all at once, for their objects take more than their text."""
+    starts = range(0, len(transactions), _AT_ONCE)
+    slices = (transactions[start : start + _AT_ONCE] for start in starts)
+    return ", ".join([_encode([_transaction(each) for each in some])[1:-1] for some in slices])
 
 
 def schema() -> Object:
@@ -355,15 +354,15 @@ def _reply(code: int | None, enhanced: EnhancedCode | None, lines: tuple[bytes, 
     return _encode(found)
 
 
-def _finding(finding: Finding) -> Object:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity.word,
-        "group": finding.group,
-        "summary": text(finding.summary),
-        "spec": finding.spec,
-        "advice": finding.advice,
-        "direction": "client" if finding.span.direction is Direction.CLIENT else "server",
-        "start": finding.span.start,
-        "end": finding.span.end,
-    }
+def _finding(finding: Finding) -> str:
+    rule, severity, group, span, summary, spec, advice = finding
+    side = "client" if span.direction is Direction.CLIENT else "server"
+    said = _said(rule, severity, group, summary, spec, advice)
+    return f'{said}, "direction": "{side}", "start": {span.start}, "end": {span.end}}}'
+
+
+@lru_cache(maxsize=1024)
+def _said(rule: str, severity: Severity, group: str, summary: str, spec: str, advice: str) -> str:
+    found = {"rule": rule, "severity": severity.word, "group": group}
+    found |= {"summary": text(summary), "spec": spec, "advice": advice}
+    return _encode(found)[:-1]

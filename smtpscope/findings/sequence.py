@@ -149,7 +149,7 @@ def _helo(step: Step) -> Iterable[Defect]:
     found = _after_refusal(step)
     if command is None or banner is None or step.state.hello or found:
         return found
-    if not any(b"ESMTP" in line.upper() for line in banner.lines):
+    if b"ESMTP" not in b"\n".join(banner.lines).upper():
         return ()
     if any(
         earlier.command is not None and earlier.command.verb == "EHLO"

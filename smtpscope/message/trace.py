@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from smtpscope.message.text import decode_octets, unfold
@@ -48,8 +49,17 @@ class Hop(NamedTuple):
     delay: int | None
 
 
+_USUAL = 100
+"""Octets below which a date is remembered."""
+
+
 def parse_date(value: bytes) -> int | None:
     """A date-time in nanoseconds since the epoch; None where it is none (RFC 5322 §3.3)."""
+    # Mail comes in bulk: many messages are of the same second.
+    return _parse_again(value) if len(value) < _USUAL else _parse(value)
+
+
+def _parse(value: bytes) -> int | None:
     match = _DATE.fullmatch(unfold(value))
     if match is None:
         return None
@@ -75,6 +85,9 @@ def parse_date(value: bytes) -> int | None:
         ahead = _ZONES.get(zone.upper(), 0) * 3600
     clock = int(hour) * 3600 + int(minute) * 60 + int(second or 0)
     return (days * 86_400 + clock - ahead) * SECOND
+
+
+_parse_again = lru_cache(maxsize=1024)(_parse)
 
 
 def parse_hops(values: Iterable[bytes]) -> list[Hop]:
