@@ -276,8 +276,7 @@ def _decode(pipe: Connection, task: _Task, share: int) -> None:
         texts: _Texts = []
         for place, number, joined in pipe.recv():
             session = sessions.pop(place)
-            session.number = number
-            join(session, joined)
+            join(session, number, joined)
             texts.append(_text(session, task.render))
         pipe.send(texts)
         ahead -= 1

@@ -23,7 +23,7 @@ from smtpscope.findings import join
 from smtpscope.findings.across import Across, Joined, Trace, trace_of
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.session import Session
-from smtpscope.stream import Opened, StreamEvent
+from smtpscope.stream import Defect, Opened, StreamEvent
 
 SMTP_PORTS = frozenset({25, 465, 587, 1025, 2525})
 """Ports on which every connection is taken for SMTP; on others its content must show it."""
@@ -159,19 +159,19 @@ class ShareDecoder:
             stream.clear()
             if connection.ended and decoder is not None:
                 del self._open[place]
-                if isinstance(decoder, Opened):
-                    decoder = self._begin(decoder)
-                decoder.note(*connection.retransmissions())
-                finished.append(self._finish(place, decoder))
+                finished.append(self._finish(place, decoder, *connection.retransmissions()))
         # Connections come in order, and so the first one in is the earliest.
         return Report(begun, finished, next(iter(self._open), None))
 
     def _begin(self, opened: Opened) -> SessionDecoder:
         return SessionDecoder(opened, self._capture, self._policy)
 
-    def _finish(self, place: int, decoder: Opened | SessionDecoder) -> Finished[Session]:
+    def _finish(
+        self, place: int, decoder: Opened | SessionDecoder, *seen: Defect
+    ) -> Finished[Session]:
         if isinstance(decoder, Opened):
             decoder = self._begin(decoder)
+        decoder.note(*seen)
         session = decoder.finish()
         return Finished(place, trace_of(session), session)
 
@@ -206,8 +206,7 @@ def read_sessions(
 
 def _completed(sequencer: Sequencer[Session], report: Report[Session]) -> Iterator[Session]:
     for number, joined, session in sequencer.add([report]):
-        session.number = number
-        join(session, joined)
+        join(session, number, joined)
         yield session
 
 

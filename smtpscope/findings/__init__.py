@@ -138,8 +138,9 @@ def finding(defect: Defect) -> Finding:
     return Finding(name, _SEVERITIES[name], group, span, summary, rule.spec, rule.advice)
 
 
-def join(session: Session, joined: across.Joined) -> None:
-    """Add to a session what it shows beside the earlier ones of its capture."""
+def join(session: Session, number: int, joined: across.Joined) -> None:
+    """Give a session its number, and what it shows beside the earlier ones of its capture."""
+    session.number = number
     session.timing = session.timing._replace(server=joined.server)
     defects = [*timing.slow_replies(session), *joined.defects]
     session.findings += _fold([finding(defect) for defect in defects])

@@ -139,7 +139,7 @@ def _login(auth: AuthExchange, span: Span) -> Iterator[Attempt]:
         secret = auth.secret if auth.mechanism in _READABLE else b""
         yield Attempt(LOGIN_FAILED, key_of(identity, secret or b""), span)
     elif auth.code == 235:
-        yield Attempt(LOGIN, key_of(identity), span, identity[:100].decode("utf-8", "replace"))
+        yield Attempt(LOGIN, key_of(identity), span, quoted(identity, 100))
 
 
 class _Client:

@@ -42,8 +42,7 @@ def review(lines: tuple[str, ...]) -> list[Session]:
     clock = START
     for number, part in enumerate(parts, 1):
         session = _session(part, number, clock)
-        session.number = number
-        join(session, across.add(trace_of(session)))
+        join(session, number, across.add(trace_of(session)))
         sessions.append(session)
         clock = session.end + SECOND
     return sessions
