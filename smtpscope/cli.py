@@ -205,14 +205,14 @@ def _review(
     from smtpscope.export import jsonl, text
     from smtpscope.findings.relay import local_names
     from smtpscope.findings.walk import Policy
-    from smtpscope.parallel import Render, read_texts, usual_jobs
+    from smtpscope.parallel import Render, read_rendered, usual_jobs
     from smtpscope.progress import Progress
     from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
 
     policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
     spare_collector()
-    render: Render = partial(jsonl.dumps, reveal=reveal_secrets)
+    render: Render[str] = partial(jsonl.dumps, reveal=reveal_secrets)
     if format == "text":
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         width = _width() if sys.stdout.isatty() else None
@@ -228,7 +228,7 @@ def _review(
     for file in files:
         notes: list[str] = []
         with Progress(sys.stderr) as progress:
-            texts = read_texts(
+            texts = read_rendered(
                 file,
                 render,
                 jobs or usual_jobs(file),

@@ -1,8 +1,8 @@
 """Reads a capture with several processes, each of which decodes a share of its connections.
 
-Every worker reads the file and reports what it found to `read_texts`, which puts the sessions in
-order and joins what only several of them show; the worker that has the session then writes its
-text. What comes out is the same for any number of workers.
+Every worker reads the file and reports what it found to `read_rendered`, which puts the sessions in
+order and joins what only several of them show; the worker that has the session then renders it.
+What comes out is the same for any number of workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from smtpscope.capture.pcap import open_capture
 from smtpscope.errors import SmtpscopeError
@@ -45,25 +45,28 @@ SHARE = 16_000_000
 MAX_AHEAD = 4
 """Batches that a worker decodes before its sessions are put in order."""
 
-Render = Callable[[Session], str | None]
-"""Writes a session, or gives None for one that is not to be shown."""
+_T = TypeVar("_T")
+
+Render = Callable[[Session], _T | None]
+"""Makes of a session what is wanted, or None of one that is not."""
 
 
-class Text(NamedTuple):
-    """A session as text; `worst` is the severity of its worst finding, -1 without one."""
+class Rendered(NamedTuple, Generic[_T]):
+    """What was made of a session; `worst` is the severity of its worst finding, -1 without one."""
 
     worst: int
-    text: str
+    what: _T
 
 
-class _Task(NamedTuple):
+class _Task(NamedTuple, Generic[_T]):
     """What all workers are told; with spawn it is pickled."""
 
     source: Path
     shares: int
     ports: frozenset[int]
     policy: Policy
-    render: Render
+    trails: bool
+    render: Render[_T]
 
 
 class _Batch(NamedTuple):
@@ -82,7 +85,7 @@ class _Done(NamedTuple):
     notes: list[str]
 
 
-_Texts = list[Text | None]
+_Results = list[Rendered[_T] | None]
 
 _Order = list[tuple[int, int, Joined]]
 """What is to be written, by place: the session's number, and what it shows beside the others."""
@@ -109,38 +112,44 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def read_texts(
+def read_rendered(
     source: str | Path,
-    render: Render,
+    render: Render[_T],
     jobs: int,
     *,
     ports: frozenset[int] = SMTP_PORTS,
     policy: Policy = NO_POLICY,
+    trails: bool = False,
     on_progress: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> Iterator[Text]:
-    """The sessions of a capture file as texts, in the order of their first packets.
+) -> Iterator[Rendered[_T]]:
+    """The sessions of a capture file as `render` makes them, in the order of their first packets.
 
-    `render` writes them; it goes to other processes, and so must be a function of a module or a
+    `render` goes to other processes, and so must be a function of a module or a
     `partial` of one. What is no plain file is read by this process alone. The rest is as with
     `read_sessions`. Raises `NoCaptureError` where the input is no capture, `SmtpscopeError` where a
     worker dies.
     """
     if jobs == 1 or not _size(source):
         for session in read_sessions(
-            source, ports=ports, policy=policy, on_progress=on_progress, on_note=on_note
+            source,
+            ports=ports,
+            policy=policy,
+            trails=trails,
+            on_progress=on_progress,
+            on_note=on_note,
         ):
-            text = _text(session, render)
-            if text is not None:
-                yield text
+            result = _rendered(session, render)
+            if result is not None:
+                yield result
         return
     with open_capture(source):
         # What is no capture is told here.
         pass
-    task = _Task(Path(source), jobs, ports, policy, render)
+    task = _Task(Path(source), jobs, ports, policy, trails, render)
     workers = [_Worker(task, share) for share in range(jobs)]
     try:
-        yield from (text for text in _collect(workers, on_progress) if text is not None)
+        yield from (each for each in _collect(workers, on_progress) if each is not None)
         done = [worker.done() for worker in workers]
     finally:
         for worker in workers:
@@ -150,9 +159,11 @@ def read_texts(
             on_note(note)
 
 
-def _collect(workers: list[_Worker], on_progress: OnProgress | None) -> Iterator[Text | None]:
+def _collect(
+    workers: list[_Worker[_T]], on_progress: OnProgress | None
+) -> Iterator[Rendered[_T] | None]:
     sequencer: Sequencer[tuple[int, int]] = Sequencer()
-    awaited: deque[_Worker] = deque()
+    awaited: deque[_Worker[_T]] = deque()
     while batches := [batch for worker in workers if (batch := worker.batch()) is not None]:
         orders: list[_Order] = [[] for _ in workers]
         for number, joined, (share, place) in sequencer.add(batch.report for batch in batches):
@@ -160,28 +171,30 @@ def _collect(workers: list[_Worker], on_progress: OnProgress | None) -> Iterator
             awaited.append(workers[share])
         for batch in batches:
             workers[batch.share].order(orders[batch.share])
-        while awaited and awaited[0].texts:
-            yield awaited.popleft().texts.popleft()
+        while awaited and awaited[0].results:
+            yield awaited.popleft().results.popleft()
         if on_progress is not None:
             on_progress(batches[0].consumed, batches[0].size, sequencer.begun)
     for worker in awaited:
-        yield worker.text()
+        yield worker.result()
 
 
-class _Worker:
+class _Worker(Generic[_T]):
     """A worker as its owner sees it. A thread takes what it sends, so that neither waits for the
     other to read."""
 
-    def __init__(self, task: _Task, share: int) -> None:
+    def __init__(self, task: _Task[_T], share: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, task, share), daemon=True)
         self._process.start()
         theirs.close()
-        self._received: SimpleQueue[_Batch | _Done | _Texts | Exception | None] = SimpleQueue()
+        self._received: SimpleQueue[_Batch | _Done | _Results[_T] | Exception | None] = (
+            SimpleQueue()
+        )
         Thread(target=self._receive, daemon=True).start()
         self._done: _Done | None = None
-        self.texts: deque[Text | None] = deque()
+        self.results: deque[Rendered[_T] | None] = deque()
 
     def batch(self) -> _Batch | None:
         """The report on its next batch; None behind the last one."""
@@ -196,11 +209,11 @@ class _Worker:
         with suppress(OSError):
             self._pipe.send(order)
 
-    def text(self) -> Text | None:
-        """The next text, which must have been ordered."""
-        while not self.texts:
+    def result(self) -> Rendered[_T] | None:
+        """The next result, which must have been ordered."""
+        while not self.results:
             self._next()
-        return self.texts.popleft()
+        return self.results.popleft()
 
     def done(self) -> _Done:
         while self._done is None:
@@ -222,7 +235,7 @@ class _Worker:
         if isinstance(message, _Done):
             self._done = message
         else:
-            self.texts.extend(message)
+            self.results.extend(message)
         return None
 
     def _receive(self) -> None:
@@ -240,7 +253,7 @@ class _Worker:
         )
 
 
-def _work(pipe: Connection, task: _Task, share: int) -> None:
+def _work(pipe: Connection, task: _Task[_T], share: int) -> None:
     """A worker: decodes its share, and writes the sessions that it is ordered to.
 
     What goes wrong here is raised there.
@@ -257,7 +270,7 @@ def _work(pipe: Connection, task: _Task, share: int) -> None:
         pipe.send(error)
 
 
-def _decode(pipe: Connection, task: _Task, share: int) -> None:
+def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
     sessions: dict[int, Session] = {}
     ahead = 0
 
@@ -273,16 +286,23 @@ def _decode(pipe: Connection, task: _Task, share: int) -> None:
 
     def write() -> None:
         nonlocal ahead
-        texts: _Texts = []
+        results: _Results[_T] = []
         for place, number, joined in pipe.recv():
             session = sessions.pop(place)
             join(session, number, joined)
-            texts.append(_text(session, task.render))
-        pipe.send(texts)
+            results.append(_rendered(session, task.render))
+        pipe.send(results)
         ahead -= 1
 
     with open_capture(task.source) as reader:
-        decoder = ShareDecoder(Path(reader.name).name, task.ports, task.policy, share, task.shares)
+        decoder = ShareDecoder(
+            Path(reader.name).name,
+            task.ports,
+            task.policy,
+            share,
+            task.shares,
+            trails=task.trails,
+        )
         for batch in reader:
             report(decoder.feed(batch))
         report(decoder.finish())
@@ -291,8 +311,8 @@ def _decode(pipe: Connection, task: _Task, share: int) -> None:
         pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder)))
 
 
-def _text(session: Session, render: Render) -> Text | None:
-    text = render(session)
-    if text is None:
+def _rendered(session: Session, render: Render[_T]) -> Rendered[_T] | None:
+    what = render(session)
+    if what is None:
         return None
-    return Text(max([finding.severity for finding in session.findings], default=-1), text)
+    return Rendered(max([finding.severity for finding in session.findings], default=-1), what)

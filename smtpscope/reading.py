@@ -99,7 +99,7 @@ class ShareDecoder:
     """Batches of packets in, reports of finished sessions out.
 
     `share` and `shares`: of so many equal shares of the connections, only the one with this number
-    (from 0 on) is decoded.
+    (from 0 on) is decoded. With `trails` each session says where its packets lie.
     """
 
     def __init__(
@@ -109,12 +109,14 @@ class ShareDecoder:
         policy: Policy = NO_POLICY,
         share: int = 0,
         shares: int = 1,
+        *,
+        trails: bool = False,
     ) -> None:
         self._capture = capture
         self._policy = policy
         self._share = share
         self._shares = shares
-        self._assembler = StreamAssembler(ports)
+        self._assembler = StreamAssembler(ports, trails=trails)
         self._dissector = Dissector()
         self._open: dict[int, Opened | SessionDecoder] = {}
         self.unreadable = 0
@@ -129,7 +131,11 @@ class ShareDecoder:
         self.unreadable += found.unreadable
         if self._shares > 1:
             found = found.share(self._share, self._shares)
-        return self._decode(self._assembler.feed(found))
+        events = self._assembler.feed(found)
+        for trail in self._assembler.touched_trails:
+            trail.note(batch)
+        self._assembler.touched_trails.clear()
+        return self._decode(events)
 
     def finish(self) -> Report[Session]:
         """The capture is over: what is still open, too."""
@@ -159,7 +165,10 @@ class ShareDecoder:
             stream.clear()
             if connection.ended and decoder is not None:
                 del self._open[place]
-                finished.append(self._finish(place, decoder, *connection.retransmissions()))
+                ended = self._finish(place, decoder, *connection.retransmissions())
+                if connection.trail is not None:
+                    ended.what.packets = connection.trail.packed()
+                finished.append(ended)
         # Connections come in order, and so the first one in is the earliest.
         return Report(begun, finished, next(iter(self._open), None))
 
@@ -181,18 +190,20 @@ def read_sessions(
     *,
     ports: frozenset[int] = SMTP_PORTS,
     policy: Policy = NO_POLICY,
+    trails: bool = False,
     on_progress: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Session]:
     """The sessions of a capture file, in the order of their first packets.
 
     `source` is a path or a binary stream; `ports` are those whose connections are all taken for
-    SMTP; `policy` is what the user says of the servers. `on_progress` is called after each batch,
+    SMTP; `policy` is what the user says of the servers; with `trails` each session says where its
+    packets lie. `on_progress` is called after each batch,
     `on_note` at the end with each thing that the capture itself leaves to be told: damage, drops,
     bounds. Raises `NoCaptureError` where the input is no capture.
     """
     with open_capture(source) as reader:
-        decoder = ShareDecoder(Path(reader.name).name, ports, policy)
+        decoder = ShareDecoder(Path(reader.name).name, ports, policy, trails=trails)
         sequencer: Sequencer[Session] = Sequencer()
         for batch in reader:
             yield from _completed(sequencer, decoder.feed(batch))

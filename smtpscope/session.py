@@ -18,7 +18,7 @@ from smtpscope.smtp.commands import AUTH_VERBS, HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.smtp.transaction import Transaction, Transactions
 from smtpscope.smtp.values import Capability, Exchange, Reply
-from smtpscope.stream import Direction, Endpoint, Opened, Span
+from smtpscope.stream import Defect, Direction, Endpoint, Opened, Span
 from smtpscope.timing import NOT_TIMED, Timing
 
 MAX_EXCHANGES = 100_000
@@ -91,7 +91,9 @@ class Session:
     `state` is "quit" (QUIT was answered with 221), "closed" (FIN without that), "reset" (RST) or
     "open" (the capture ends first). `tls_mode` is "starttls" or "implicit" where there is TLS.
     `dropped` counts exchanges beyond `MAX_EXCHANGES`. `closed_by` is who sent the first FIN or RST.
-    `whole`: the capture has all of it from its beginning, both directions, without gaps.
+    `whole`: the capture has all of it from its beginning, both directions, without gaps. `beside`
+    is what it shows beside the earlier sessions of its capture; `packets` says where its packets
+    lie, where that was asked for.
     """
 
     number: int
@@ -117,6 +119,8 @@ class Session:
     closed_by: Direction | None = None
     whole: bool = True
     timing: Timing = NOT_TIMED
+    beside: tuple[Defect, ...] = ()
+    packets: bytes = b""
 
     @property
     def messages(self) -> list[Message]:

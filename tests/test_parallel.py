@@ -14,7 +14,7 @@ from support.packets import Packet, pcap
 from smtpscope.capture.pcap import open_capture
 from smtpscope.errors import NoCaptureError, SmtpscopeError
 from smtpscope.export import jsonl
-from smtpscope.parallel import read_texts, usual_jobs
+from smtpscope.parallel import read_rendered, usual_jobs
 from smtpscope.reading import SMTP_PORTS
 from smtpscope.session import Session
 
@@ -53,9 +53,9 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("jobs", [2, 7])
 def test_the_output_is_the_same_for_any_number_of_processes(capture: Path, jobs: int) -> None:
-    expected = list(read_texts(capture, RENDER, 1))
+    expected = list(read_rendered(capture, RENDER, 1))
     assert len(expected) > 400
-    assert list(read_texts(capture, RENDER, jobs)) == expected
+    assert list(read_rendered(capture, RENDER, jobs)) == expected
 
 
 def test_ports_notes_and_progress_are_those_of_one_process(tmp_path: Path, capture: Path) -> None:
@@ -65,7 +65,7 @@ def test_ports_notes_and_progress_are_those_of_one_process(tmp_path: Path, captu
     for jobs in (1, 2):
         notes: list[str] = []
         steps: list[tuple[int, int | None, int]] = []
-        found = read_texts(
+        found = read_rendered(
             cut,
             RENDER,
             jobs,
@@ -88,7 +88,7 @@ def _dies(session: Session) -> str:
 
 def test_a_worker_that_dies_is_told(capture: Path) -> None:
     with pytest.raises(SmtpscopeError, match=r"died.*--jobs 1"):
-        list(read_texts(capture, _dies, 2))
+        list(read_rendered(capture, _dies, 2))
     assert not multiprocessing.active_children()
 
 
@@ -98,12 +98,12 @@ def _refuses(session: Session) -> str:
 
 def test_what_goes_wrong_in_a_worker_is_raised_here(capture: Path) -> None:
     with pytest.raises(SmtpscopeError, match="no text for session"):
-        list(read_texts(capture, _refuses, 2))
+        list(read_rendered(capture, _refuses, 2))
     assert not multiprocessing.active_children()
 
 
 def test_whoever_has_enough_leaves_no_process_behind(capture: Path) -> None:
-    found = read_texts(capture, RENDER, 2)
+    found = read_rendered(capture, RENDER, 2)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
@@ -113,7 +113,7 @@ def test_what_is_no_capture_is_told_before_anything_starts(tmp_path: Path) -> No
     file = tmp_path / "text.pcap"
     file.write_text("no capture\n" * 100)
     with pytest.raises(NoCaptureError):
-        next(read_texts(file, RENDER, 2))
+        next(read_rendered(file, RENDER, 2))
 
 
 def test_only_large_plain_files_are_worth_several_processes(tmp_path: Path, capture: Path) -> None:

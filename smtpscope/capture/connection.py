@@ -22,6 +22,7 @@ from smtpscope.capture.tcp import (
     Row,
     distance,
 )
+from smtpscope.capture.trail import Trail
 from smtpscope.stream import Closed, Defect, Direction, Endpoint, Opened, StreamEvent
 
 _CONTROL = FIN | SYN | RST
@@ -32,7 +33,8 @@ class Connection:
 
     `place` is the packet with which it was recognised, by which the connections of a capture are
     put in order; `midstream` is true where the SYN was not captured. `ended` tells that no more
-    event will come; `last_time` and `last_packet` are those of the newest segment seen.
+    event will come; `last_time` and `last_packet` are those of the newest segment seen. `trail`
+    has its packets where that was asked for.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Connection:
         "midstream",
         "place",
         "server",
+        "trail",
     )
 
     def __init__(self, lower: Endpoint, higher: Endpoint, forward: bool, first: Row) -> None:
@@ -55,6 +58,7 @@ class Connection:
         self.place = packet
         self.midstream = not flags & SYN
         self.ended = False
+        self.trail: Trail | None = None
         self.last_packet = packet
         self.last_time = time
         self._log = Log()

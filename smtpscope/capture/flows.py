@@ -26,6 +26,7 @@ from smtpscope.capture.recognition import (
     said_by_client,
 )
 from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
+from smtpscope.capture.trail import Trail
 from smtpscope.stream import Endpoint, StreamEvent
 
 if TYPE_CHECKING:
@@ -56,12 +57,17 @@ class StreamAssembler:
     from its SYN if its first payloads say so, and otherwise from the first payload on that begins
     with a greeting that names SMTP, with EHLO, HELO, LHLO, MAIL FROM: or RCPT TO:. With more than
     `max_connections` open, the one idle longest is closed with "end"; `evicted` counts these.
+    With `trails` each connection has a `Trail`, and `touched_trails` are those that got packets.
     Every PERIOD packets all but the newest CANDIDATES undecided flows and `max_connections` ended
     connections are forgotten. Results don't depend on how the capture is cut into batches.
     """
 
-    def __init__(self, ports: frozenset[int], *, max_connections: int = 100_000) -> None:
+    def __init__(
+        self, ports: frozenset[int], *, max_connections: int = 100_000, trails: bool = False
+    ) -> None:
         self.evicted = 0
+        self.touched_trails: dict[Trail, None] = {}
+        self._with_trails = trails
         self._ports = ports
         self._is_port = np.zeros(1 << 16, bool)
         self._is_port[list(ports)] = True
@@ -226,8 +232,11 @@ class StreamAssembler:
     def _advance(
         self, connection: Connection, name: bytes, buffer: Buffer, rows: list[Row], at: int
     ) -> int:
-        at = connection.feed(buffer, rows, at)
+        begin = at
+        at = connection.feed(buffer, rows, begin)
         self._touched[connection] = None
+        if connection.trail is not None:
+            self._follow_trail(connection.trail, rows[begin:at])
         if connection.ended:
             del self._connections[name]
             self._ended[name] = _Ended(
@@ -259,7 +268,10 @@ class StreamAssembler:
             row[5] & (SYN | ACK) == SYN and row[2:4] != candidate.rows[0][2:4]
         ):
             candidate = self._candidates[name] = Candidate(key, row)
+            candidate.trail = self._new_trail()
             self._watched = None
+        if candidate.trail is not None:
+            self._follow_trail(candidate.trail, [row])
         verdict = candidate.take(buffer, row, ports)
         if verdict is None:
             return
@@ -269,18 +281,30 @@ class StreamAssembler:
             rows = candidate.rows
             connection = self._open_connection(name, key, rows[0], candidate.client_is_lower)
             connection.place = row[0]
+            # It has these packets already.
+            connection.trail = None
             self._advance(connection, name, bytes(candidate.octets), rows, 0)
+            connection.trail = candidate.trail
 
     def _open_connection(
         self, name: bytes, key: int, row: Row, client_is_lower: bool
     ) -> Connection:
         lower, higher = _endpoint(name[:18]), _endpoint(name[18:])
         connection = Connection(lower, higher, client_is_lower, row)
+        connection.trail = self._new_trail()
         self._connections[name] = connection
         if lower.port not in self._ports and higher.port not in self._ports:
             self._elsewhere[name] = key
             self._watched = None
         return connection
+
+    def _new_trail(self) -> Trail | None:
+        return Trail() if self._with_trails else None
+
+    def _follow_trail(self, trail: Trail, rows: list[Row]) -> None:
+        self.touched_trails[trail] = None
+        for row in rows:
+            trail.add(row[0])
 
     def _client_is_lower(self, row: Row, ports: tuple[int, int], buffer: Buffer) -> bool:
         _, _, forward, _, _, flags, start, length, _ = row

@@ -210,7 +210,7 @@ class _Headers:
         start = np.minimum(payload, carried.captured_end)
         return SegmentBatch(
             buffer=self._buffer,
-            packet=carried.row + self._batch.first,
+            packet=self._numbers(carried.row),
             time=self._batch.time[carried.row],
             key=_key(record),
             endpoints=record.view(np.uint8).reshape(-1, _ENDPOINTS.itemsize),
@@ -228,6 +228,10 @@ class _Headers:
             unreadable=self._unreadable,
             slow=sum(len(rows) for rows, _, _ in self._candidates),
         )
+
+    def _numbers(self, rows: Longs) -> Longs:
+        numbers = self._batch.numbers
+        return rows + self._batch.first if numbers is None else numbers[rows]
 
     def _candidate(self, rows: Longs, at: Longs, linktype: int) -> None:
         if len(rows):

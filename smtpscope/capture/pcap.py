@@ -52,9 +52,9 @@ class PacketBatch:
     """Consecutive packets of a capture: one entry in each column for each packet.
 
     `buffer[0]` is octet `position` of the uncompressed file, and `offset` counts from there;
-    `first` is the first packet's number, from 1. `captured` and `original` are lengths in octets,
-    `time` nanoseconds since the epoch (0 where the file has none), `interface` indexes
-    `interfaces`.
+    `first` is the first packet's number, from 1; packets that are not consecutive have theirs in
+    `numbers`. `captured` and `original` are lengths in octets, `time` nanoseconds since the epoch
+    (0 where the file has none), `interface` indexes `interfaces`.
     """
 
     buffer: bytes
@@ -66,6 +66,7 @@ class PacketBatch:
     time: Longs
     interface: npt.NDArray[np.int32]
     interfaces: list[Interface]
+    numbers: Longs | None = None
 
     def __len__(self) -> int:
         return len(self.offset)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
+from smtpscope.capture.trail import Trail
 
 #: What a flow may say before it is dismissed undecided: payload segments and octets.
 WATCHED_SEGMENTS = 16
@@ -57,10 +58,12 @@ class Candidate:
         "key",
         "octets",
         "rows",
+        "trail",
     )
 
     def __init__(self, key: int, syn: Row) -> None:
         self.key = key
+        self.trail: Trail | None = None
         self.client_is_lower = syn[2] if not syn[5] & ACK else not syn[2]
         self.rows: list[Row] = []
         self.octets = bytearray()

@@ -141,6 +141,7 @@ def finding(defect: Defect) -> Finding:
 def join(session: Session, number: int, joined: across.Joined) -> None:
     """Give a session its number, and what it shows beside the earlier ones of its capture."""
     session.number = number
+    session.beside = tuple(joined.defects)
     session.timing = session.timing._replace(server=joined.server)
     defects = [*timing.slow_replies(session), *joined.defects]
     session.findings += _fold([finding(defect) for defect in defects])
