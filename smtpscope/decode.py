@@ -6,6 +6,8 @@ sessions come, is the business of `reading`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
 from smtpscope.findings import judge
@@ -37,13 +39,19 @@ _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-boun
 
 
 class SessionDecoder:
-    """One connection's events in, its `Session` out."""
+    """One connection's events in, its `Session` out; `content` makes what takes a message."""
 
-    def __init__(self, opened: Opened, capture: str, policy: Policy = NO_POLICY) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        capture: str,
+        policy: Policy = NO_POLICY,
+        content: Callable[[], Content] = Content,
+    ) -> None:
         self._policy = policy
         self._builder = SessionBuilder(opened, capture)
         self.session = self._builder.session
-        self._dialogue = Dialogue(Content, midstream=not opened.handshake)
+        self._dialogue = Dialogue(content, midstream=not opened.handshake)
         self._tunnel = TunnelStripper()
         self._tls = TlsStage()
         # Nothing but the dialogue has a say in what comes: no tunnel, no TLS.

@@ -8,7 +8,7 @@ with `!=` if none is equal. A word that is no field is looked for in addresses, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,8 +18,8 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from smtpscope.errors import UsageError
+from smtpscope.fields import FIELDS, SEARCHED, Field
 from smtpscope.session import Session, Severity
-from smtpscope.smtp.values import Path
 
 MAX_LENGTH = 2_000
 """Characters of a filter."""
@@ -95,23 +95,60 @@ class FilterError(UsageError):
         self.expected = expected
 
 
-class Field(NamedTuple):
-    """`kind` is text, number, size, duration, time or severity; `values` those of a session."""
+class Test(NamedTuple):
+    """What is asked of a field: `accepts` takes all its values of one session.
 
-    kind: str
-    what: str
-    values: Callable[[Session], Iterable[str | int]]
+    `operator` and `wanted` are what it was made of: a number in ns or octets, a text as written;
+    "has" is a word's operator, "present" that of a field alone.
+    """
+
+    field: str
+    operator: str
+    wanted: tuple[str | int, ...]
+    accepts: Callable[[Iterable[str | int]], bool]
+
+
+class Not(NamedTuple):
+    """What `child` does not show."""
+
+    child: Node
+
+
+class All(NamedTuple):
+    """What all of them show."""
+
+    children: tuple[Node, ...]
+
+
+class Any(NamedTuple):
+    """What any of them shows."""
+
+    children: tuple[Node, ...]
+
+
+Node = Test | Not | All | Any
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that was read; `matches` tells whether it shows a session."""
+    """A filter that was read; `node` is None where it shows everything."""
 
     text: str
-    matches: Callable[[Session], bool]
+    node: Node | None
+
+    def matches(self, session: Session) -> bool:
+        """Whether it shows a session."""
+        return self.node is None or _matches(self.node, session)
 
 
-Predicate = Callable[[Session], bool]
+def _matches(node: Node, session: Session) -> bool:
+    if isinstance(node, Test):
+        return node.accepts(FIELDS[node.field].values(session))
+    if isinstance(node, Not):
+        return not _matches(node.child, session)
+    if isinstance(node, All):
+        return all(_matches(child, session) for child in node.children)
+    return any(_matches(child, session) for child in node.children)
 
 
 @lru_cache(maxsize=64)
@@ -120,7 +157,7 @@ def parse(text: str) -> Filter:
     if len(text) > MAX_LENGTH:
         raise FilterError(MAX_LENGTH + 1, "no more than so many characters")
     if not text.strip():
-        return Filter(text, lambda session: True)
+        return Filter(text, None)
     _check_depth(text)
     try:
         return Filter(text, _Compiler().transform(_parser().parse(text)))
@@ -171,104 +208,6 @@ def _known_values(field: str) -> list[str]:
     }.get(field, [])
 
 
-# -- what a session holds -------------------------------------------------------------------------
-
-
-def _text(octets: bytes | None) -> str:
-    return octets.decode("utf-8", "backslashreplace") if octets is not None else ""
-
-
-def _paths(session: Session) -> Iterator[tuple[bool, Path]]:
-    """Every path of the envelopes, and whether it is a sender's."""
-    for transaction in session.transactions:
-        if transaction.reverse_path is not None:
-            yield True, transaction.reverse_path
-        for recipient in transaction.recipients:
-            if recipient.path is not None:
-                yield False, recipient.path
-
-
-def _codes(session: Session) -> Iterator[int]:
-    for exchange in session.exchanges:
-        for reply in exchange.replies:
-            if reply.code is not None:
-                yield reply.code
-
-
-def _endpoint(address: str, port: int) -> list[str | int]:
-    host = f"[{address}]" if ":" in address else address
-    return [address, f"{host}:{port}"]
-
-
-FIELDS: dict[str, Field] = {
-    "number": Field("number", "the session's number", lambda s: [s.number]),
-    "start": Field("time", "when it began", lambda s: [s.start]),
-    "duration": Field("duration", "how long it lasted", lambda s: [s.end - s.start]),
-    "client": Field("text", "the client's address", lambda s: _endpoint(*s.client)),
-    "server": Field("text", "the server's address", lambda s: _endpoint(*s.server)),
-    "port": Field("number", "the server's port", lambda s: [s.server.port]),
-    "banner": Field(
-        "text", "the greeting", lambda s: [_text(s.banner.lines[0])] if s.banner else []
-    ),
-    "helo": Field("text", "the client's name", lambda s: [_text(s.helo)] if s.helo else []),
-    "from": Field(
-        "text",
-        "envelope senders",
-        lambda s: [_text(path.address) for sender, path in _paths(s) if sender],
-    ),
-    "to": Field(
-        "text",
-        "envelope recipients",
-        lambda s: [_text(path.address) for sender, path in _paths(s) if not sender],
-    ),
-    "domain": Field(
-        "text", "domains of the envelopes", lambda s: [_text(path.domain) for _, path in _paths(s)]
-    ),
-    "subject": Field(
-        "text", "subjects", lambda s: [m.subject for m in s.messages if m.subject is not None]
-    ),
-    "size": Field("size", "octets of a message", lambda s: [m.size for m in s.messages]),
-    "messages": Field("number", "how many messages", lambda s: [len(s.messages)]),
-    "verb": Field(
-        "text", "commands", lambda s: [each.command.verb for each in s.exchanges if each.command]
-    ),
-    "code": Field("number", "reply codes", _codes),
-    "enhanced": Field(
-        "text",
-        "enhanced status codes",
-        lambda s: [str(r.enhanced) for each in s.exchanges for r in each.replies if r.enhanced],
-    ),
-    "class": Field(
-        "number", "first digits of reply codes", lambda s: [c // 100 for c in _codes(s)]
-    ),
-    "state": Field("text", "quit, closed, reset or open", lambda s: [s.state]),
-    "tls": Field("text", "starttls or implicit", lambda s: [s.tls_mode] if s.tls_mode else []),
-    "tls.version": Field(
-        "text",
-        "the version of TLS",
-        lambda s: [v] if s.tls and (v := s.tls.version or s.tls.offered) else [],
-    ),
-    "sni": Field(
-        "text", "the name asked for in TLS", lambda s: [s.tls.sni] if s.tls and s.tls.sni else []
-    ),
-    "auth": Field("text", "AUTH mechanisms", lambda s: [each.mechanism for each in s.auths]),
-    "auth.user": Field(
-        "text",
-        "who logged in",
-        lambda s: [_text(each.identity) for each in s.auths if each.identity],
-    ),
-    "finding": Field("text", "rules of findings", lambda s: [each.rule for each in s.findings]),
-    "severity": Field(
-        "severity", "severities of findings", lambda s: [each.severity for each in s.findings]
-    ),
-    "group": Field("text", "groups of findings", lambda s: [each.group for each in s.findings]),
-}
-"""Every field by its name."""
-
-_SEARCHED = ("client", "server", "banner", "helo", "from", "to", "subject", "sni", "auth.user")
-"""The fields in which a bare word is looked for."""
-
-
 # -- from text to predicate -----------------------------------------------------------------------
 
 
@@ -277,63 +216,75 @@ def _parser() -> Lark:
     return Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
 
 
-class _Compiler(Transformer[Token, Predicate]):
-    """Turns the tree into predicates from the leaves up."""
+class _Compiler(Transformer[Token, Node]):
+    """Turns lark's tree into ours from the leaves up."""
 
-    def start(self, children: list[Predicate]) -> Predicate:
+    def start(self, children: list[Node]) -> Node:
         return children[0]
 
-    def either(self, children: list[Predicate]) -> Predicate:
-        if len(children) == 1:
-            return children[0]
-        return lambda session: any(child(session) for child in children)
+    def either(self, children: list[Node]) -> Node:
+        return children[0] if len(children) == 1 else Any(tuple(children))
 
-    def both(self, children: list[Predicate]) -> Predicate:
-        if len(children) == 1:
-            return children[0]
-        return lambda session: all(child(session) for child in children)
+    def both(self, children: list[Node]) -> Node:
+        return children[0] if len(children) == 1 else All(tuple(children))
 
-    def negation(self, children: list[Predicate]) -> Predicate:
-        (child,) = children
-        return lambda session: not child(session)
+    def negation(self, children: list[Node]) -> Node:
+        return Not(children[0])
 
-    def word(self, children: list[Token]) -> Predicate:
+    def word(self, children: list[Token]) -> Node:
         (token,) = children
-        if token.type == "WORD" and token.lower() in FIELDS:
-            values = FIELDS[token.lower()].values
-            return lambda session: any(True for value in values(session) if value != "")
+        name = token.lower()
+        if token.type == "WORD" and name in FIELDS:
+            return Test(name, "present", (), lambda values: any(v != "" for v in values))
         wanted = _unquoted(token).lower()
-        return lambda session: any(
-            wanted in str(value).lower()
-            for name in _SEARCHED
-            for value in FIELDS[name].values(session)
-        )
 
-    def comparison(self, children: list[Token]) -> Predicate:
+        def accepts(values: Iterable[str | int]) -> bool:
+            return any(wanted in str(value).lower() for value in values)
+
+        return Any(tuple([Test(name, "has", (wanted,), accepts) for name in SEARCHED]))
+
+    def comparison(self, children: list[Token]) -> Node:
         name, operator, value = children
         field = _field(name)
         if field.kind == "text":
-            return _text_test(field, operator, value)
+            return _text_test(name.lower(), operator, value)
         if operator == "~":
             raise FilterError(operator.column or 1, f"== != < <= > >= or in behind {name}")
         wanted = _number(field.kind, value)
-        if operator == "!=":
-            return lambda session: wanted not in field.values(session)
         compare = _COMPARE[operator]
-        return lambda session: any(compare(each, wanted) for each in field.values(session))
 
-    def membership(self, children: list[Token]) -> Predicate:
+        def accepts(values: Iterable[str | int]) -> bool:
+            return any(compare(each, wanted) for each in values)
+
+        def differs(values: Iterable[str | int]) -> bool:
+            return wanted not in values
+
+        test = differs if operator == "!=" else accepts
+        return Test(name.lower(), str(operator), (wanted,), test)
+
+    def membership(self, children: list[Token]) -> Node:
         name, *values = children
         field = _field(name)
         if field.kind == "text":
-            texts = {_unquoted(value).lower() for value in values}
-            return lambda session: any(str(v).lower() in texts for v in field.values(session))
-        numbers = {_number(field.kind, value) for value in values}
-        return lambda session: any(value in numbers for value in field.values(session))
+            texts = frozenset(_unquoted(value).lower() for value in values)
+            return Test(
+                name.lower(),
+                "in",
+                tuple(texts),
+                lambda values: any(str(each).lower() in texts for each in values),
+            )
+        numbers = frozenset(_number(field.kind, value) for value in values)
+        return Test(
+            name.lower(),
+            "in",
+            tuple(numbers),
+            lambda values: any(each in numbers for each in values),
+        )
 
 
 _COMPARE: dict[str, Callable[[str | int, int], bool]] = {
     "==": lambda value, wanted: value == wanted,
+    "!=": lambda value, wanted: value != wanted,
     "<": lambda value, wanted: int(value) < wanted,
     "<=": lambda value, wanted: int(value) <= wanted,
     ">": lambda value, wanted: int(value) > wanted,
@@ -348,22 +299,28 @@ def _field(name: Token) -> Field:
     return field
 
 
-def _text_test(field: Field, operator: Token, value: Token) -> Predicate:
+def _text_test(name: str, operator: Token, value: Token) -> Test:
     wanted = _unquoted(value)
+    folded = wanted.lower()
     if operator == "~":
         try:
             pattern = re.compile(wanted, re.IGNORECASE)
         except (re.error, RecursionError, OverflowError) as error:
             raise FilterError(value.column or 1, f"a regular expression ({error})") from None
-        return lambda session: any(
-            pattern.search(str(each)[:MAX_TEXT]) for each in field.values(session)
-        )
-    folded = wanted.lower()
-    if operator == "==":
-        return lambda session: any(str(each).lower() == folded for each in field.values(session))
-    if operator == "!=":
-        return lambda session: all(str(each).lower() != folded for each in field.values(session))
-    raise FilterError(operator.column or 1, "== != ~ or in, for this field is a text")
+
+        def accepts(values: Iterable[str | int]) -> bool:
+            return any(pattern.search(str(each)[:MAX_TEXT]) for each in values)
+    elif operator == "==":
+
+        def accepts(values: Iterable[str | int]) -> bool:
+            return any(str(each).lower() == folded for each in values)
+    elif operator == "!=":
+
+        def accepts(values: Iterable[str | int]) -> bool:
+            return all(str(each).lower() != folded for each in values)
+    else:
+        raise FilterError(operator.column or 1, "== != ~ or in, for this field is a text")
+    return Test(name, str(operator), (wanted,), accepts)
 
 
 def _number(kind: str, value: Token) -> int:

@@ -123,7 +123,7 @@ def test_and_binds_closer_than_or() -> None:
     [
         ("code >", 7, "a field or a word"),
         ("code > many", 8, "a number"),
-        ("colour == red", 1, "a field: number, start"),
+        ("colour == red", 1, "a field: number, capture, start"),
         ("to < b", 4, "== != ~ or in"),
         ("code ~ 5", 6, "== != <"),
         ("(code == 5", 11, ")"),

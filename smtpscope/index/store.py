@@ -1,0 +1,157 @@
+"""Where the indexes are kept: one file for each set of captures, in the user's cache folder.
+
+An index is found again by the identity of its captures (path, device, inode, size, time of
+change) and by what they were read with. Indexes together are kept below a size; those not opened
+for the longest time go first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from smtpscope.errors import SmtpscopeError
+from smtpscope.findings.walk import Policy
+from smtpscope.index.views import DamagedError, Index
+from smtpscope.index.writer import create
+from smtpscope.places import cache_folder, private_folder
+
+DEFAULT_LIMIT = 2_000_000_000
+"""Octets that all indexes together may take."""
+
+_SUFFIX = ".sqlite"
+_BESIDE = ("", "-wal", "-shm")
+
+
+class Kept(NamedTuple):
+    """An index in the cache: its size in octets, and when it was last opened (s since 1970)."""
+
+    path: Path
+    size: int
+    opened: float
+
+
+def key_of(captures: Sequence[str], ports: frozenset[int], policy: Policy) -> str:
+    """What an index of these captures is known by, as they are now.
+
+    Raises OSError where one is not there.
+    """
+    identities = []
+    for capture in captures:
+        known = os.stat(capture)
+        path = os.path.realpath(capture)
+        identities.append([path, known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns])
+    return json.dumps([identities, sorted(ports), sorted(policy.local_domains)])
+
+
+class Store:
+    """A folder of indexes. `problem` says why it is not the usual one, in words for the user."""
+
+    def __init__(self, folder: Path | None = None, limit: int = DEFAULT_LIMIT) -> None:
+        self._limit = limit
+        self.problem: str | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            self.folder = private_folder(folder or cache_folder() / "index")
+            # A folder that is there may be on a file system that is read-only.
+            os.close(self._create_probe())
+        except (SmtpscopeError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.problem = f"the index cannot be kept ({reason}): it is made anew each time"
+            self._temporary = tempfile.TemporaryDirectory(prefix="smtpscope-")
+            self.folder = Path(self._temporary.name)
+
+    def _create_probe(self) -> int:
+        probe = self.folder / f"probe-{secrets.token_hex(4)}"
+        descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        probe.unlink()
+        return descriptor
+
+    def close(self) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def find(self, key: str, captures: Sequence[str]) -> Index | None:
+        """The complete index of these captures, opened; None where there is none."""
+        for path in sorted(self.folder.glob(f"{_stem(key)}-*{_SUFFIX}")):
+            try:
+                index = Index(path, key, captures)
+            except DamagedError:
+                self.remove(path)
+                continue
+            if not index.complete:
+                index.close()
+                continue
+            with suppress(OSError):
+                os.utime(path)
+            return index
+        return None
+
+    def new(self, key: str) -> Path:
+        """The path of a new, empty index, after room has been made for it."""
+        self._tidy()
+        path = self.folder / f"{_stem(key)}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+        create(path, key)
+        return path
+
+    def remove(self, path: Path) -> None:
+        for suffix in _BESIDE:
+            with suppress(OSError):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+    def kept(self) -> list[Kept]:
+        """All indexes, those opened last first."""
+        found = []
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with suppress(OSError):
+                known = path.stat()
+                size = sum(
+                    beside.stat().st_size
+                    for suffix in _BESIDE
+                    if (beside := Path(f"{path}{suffix}")).exists()
+                )
+                found.append(Kept(path, size, known.st_mtime))
+        return sorted(found, key=lambda each: each.opened, reverse=True)
+
+    def _tidy(self) -> None:
+        """Throw away what nobody finished, and the oldest beyond the limit."""
+        room = self._limit
+        for path, size, _ in self.kept():
+            owner = path.stem.split("-")[1:2]
+            unfinished = not _complete(path)
+            if unfinished and owner and _alive(owner[0]):
+                continue
+            room -= size
+            if unfinished or room < 0:
+                self.remove(path)
+
+
+def _stem(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _complete(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'complete'").fetchone()
+    except sqlite3.Error:
+        return False
+    return row is not None and bool(row[0])
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

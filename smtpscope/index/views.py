@@ -1,0 +1,360 @@
+"""Reads an index: pages of sessions and messages, sorted and filtered, while it is still written.
+
+A `View` is a list of rows in an order; making one is SQLite's work and lets go of Python's lock,
+so it belongs in a thread. Damage is told as `DamagedError`: the index is then made again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smtpscope.errors import SmtpscopeError
+from smtpscope.filters import Filter, parse
+from smtpscope.index.schema import APPLICATION, VERSION
+from smtpscope.index.where import Where
+from smtpscope.index.writer import Progress
+
+
+class DamagedError(SmtpscopeError):
+    """The index is not what it should be."""
+
+
+class SessionRow(NamedTuple):
+    """A row of the list of sessions; times in ns. `tls` is "starttls", "implicit" or None, and
+    `last` the code of the reply that decided. Texts are the wire's."""
+
+    id: int
+    capture: int
+    number: int
+    start: int
+    duration: int
+    client: str
+    client_port: int
+    server: str
+    port: int
+    state: str
+    tls: str | None
+    tls_version: str | None
+    last: int | None
+    last_enhanced: str | None
+    severity: int
+    findings: int
+    exchanges: int
+    messages: int
+    octets: int
+    senders: str
+    recipients: str
+    subjects: str
+
+
+class MessageRow(NamedTuple):
+    """A row of the list of messages; `code` is None where no answer was seen."""
+
+    id: int
+    session: int
+    ordinal: int
+    time: int
+    sender: str | None
+    recipients: str
+    subject: str | None
+    size: int
+    code: int | None
+    parts: int
+    attachments: int
+
+
+class Table(NamedTuple):
+    """Something that there can be a view of: its columns, and what it may be sorted by."""
+
+    name: str
+    row: Any
+    session: str
+    sorts: dict[str, str]
+
+
+SESSIONS = Table(
+    "sessions",
+    SessionRow,
+    "id",
+    {
+        "number": "id",
+        "capture": "capture",
+        "start": "start",
+        "client": "client, client_port",
+        "server": "server, port",
+        "from": "senders",
+        "to": "recipients",
+        "messages": "messages",
+        "last": "last",
+        "tls": "tls_version",
+        "duration": "duration",
+        "severity": "severity",
+        "state": "state",
+        "octets": "octets",
+        "subject": "subjects",
+    },
+)
+MESSAGES = Table(
+    "messages",
+    MessageRow,
+    "session",
+    {
+        "number": "id",
+        "date": "time",
+        "from": "sender",
+        "to": "recipients",
+        "subject": "subject",
+        "size": "size",
+        "outcome": "code",
+        "session": "session",
+        "parts": "parts",
+    },
+)
+
+
+class Index:
+    """An index that is there; `key` names the captures and what they were read with.
+
+    Raises `DamagedError` where it is none of ours, of another version, or of other captures.
+    """
+
+    def __init__(self, path: Path, key: str, captures: Sequence[str]) -> None:
+        self.path = path
+        self.captures = tuple(captures)
+        self._connection = connect(path)
+        try:
+            with telling_damage():
+                (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+                if (application, version) != (APPLICATION, VERSION) or self._meta("key") != key:
+                    raise DamagedError("the index is of another version or of other captures")
+        except DamagedError:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @property
+    def complete(self) -> bool:
+        """It has all that there is in its captures."""
+        return bool(self._meta("complete"))
+
+    def progress(self) -> Progress:
+        with telling_damage():
+            return Progress(*json.loads(self._meta("progress")))
+
+    def notes(self) -> list[tuple[int, str]]:
+        """What was told of the captures: a capture's index, and a line."""
+        with telling_damage():
+            return self._connection.execute("SELECT capture, note FROM notes").fetchall()
+
+    def session(self, id: int) -> SessionRow | None:
+        with telling_damage():
+            row = self._connection.execute(
+                f"SELECT {', '.join(SessionRow._fields)} FROM sessions WHERE id = ?", (id,)
+            ).fetchone()
+        return SessionRow(*row) if row is not None else None
+
+    def details(self, id: int) -> tuple[bytes, str]:
+        """Where a session's packets lie, and what it shows beside the others."""
+        with telling_damage():
+            row = self._connection.execute(
+                "SELECT packets, beside FROM details WHERE id = ?", (id,)
+            ).fetchone()
+        if row is None:
+            raise DamagedError(f"session {id} is not in the index")
+        packets, beside = row
+        return packets, beside
+
+    def view(
+        self,
+        table: Table = SESSIONS,
+        filter: Filter | None = None,
+        sort: str = "number",
+        *,
+        descending: bool = False,
+    ) -> View:
+        """A view that is still empty: `View.fill` makes its list."""
+        return View(self, table, filter or parse(""), sort, descending)
+
+    def _meta(self, name: str) -> Any:
+        with telling_damage():
+            row = self._connection.execute(
+                "SELECT value FROM meta WHERE name = ?", (name,)
+            ).fetchone()
+        if row is None:
+            raise DamagedError("the index has no meta data")
+        return row[0]
+
+
+class View:
+    """The rows of a table that a filter shows, in an order.
+
+    `fill` may take long and belongs in a thread; `interrupt` ends it from another. The rest is
+    quick. Where all rows are shown in the order in which they were found there is no list at all,
+    and what is written to the index later is shown at once; otherwise `fill` anew.
+    """
+
+    def __init__(
+        self, index: Index, table: Table, filter: Filter, sort: str, descending: bool
+    ) -> None:
+        self.filter = filter
+        self.sort = sort
+        self.descending = descending
+        self._index = index
+        self._table = table
+        self._where = Where(filter, index.captures)
+        self._connection = connect(index.path)
+        self._natural = not filter.text.strip() and sort == "number" and not descending
+        self._columns = ", ".join(f"t.{name}" for name in table.row._fields)
+        self._last = 0
+        self._length = 0
+        self._in_order = sort == "number" and not descending
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def interrupt(self) -> None:
+        self._connection.interrupt()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def grows(self) -> bool:
+        """`fill` only adds what is new."""
+        return self._in_order
+
+    def search(self, filter: Filter, position: int, *, backwards: bool = False) -> int | None:
+        """The next row behind (or before) `position` whose session a filter shows.
+
+        It may take long and belongs in a thread.
+        """
+        where = Where(filter, self._index.captures)
+        where.prepare(self._connection)
+        name, session = self._table.name, self._table.session
+        compare, way = ("<", "DESC") if backwards else (">", "ASC")
+        chosen = f"t.{session} IN (SELECT id FROM sessions WHERE {where.sql})"
+        if self._natural:
+            sql = f"SELECT id FROM {name} t WHERE id {compare} ? AND {chosen} ORDER BY id {way}"
+        else:
+            sql = (
+                f"SELECT l.rowid FROM temp.list l JOIN {name} t ON t.id = l.id"
+                f" WHERE l.rowid {compare} ? AND {chosen} ORDER BY l.rowid {way}"
+            )
+        with telling_damage():
+            row = self._connection.execute(
+                f"{sql} LIMIT 1", (position + 1, *where.parameters)
+            ).fetchone()
+        return row[0] - 1 if row is not None else None
+
+    def fill(self) -> None:
+        """Make the list, or add to it what has been written since it was made."""
+        with telling_damage():
+            self._fill()
+
+    def _fill(self) -> None:
+        connection, table = self._connection, self._table.name
+        (last,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
+        last = last or 0
+        if self._natural:
+            self._length = self._last = last
+            return
+        self._where.prepare(connection)
+        condition = self._where.sql
+        if self._table.session != "id":
+            condition = f"{self._table.session} IN (SELECT id FROM sessions WHERE {condition})"
+        if self._last and self._in_order:
+            order, first = "id", self._last
+        else:
+            connection.execute("DROP TABLE IF EXISTS temp.list")
+            connection.execute("CREATE TEMP TABLE list (id INTEGER)")
+            way = "DESC" if self.descending else "ASC"
+            keys = self._table.sorts[self.sort].split(", ")
+            order, first = ", ".join(f"{key} {way}" for key in keys), 0
+            if "id" not in keys:
+                order += ", id"
+        connection.execute(
+            f"INSERT INTO temp.list SELECT id FROM {table} WHERE id > ? AND id <= ?"
+            f" AND {condition} ORDER BY {order}",
+            (first, last, *self._where.parameters),
+        )
+        (self._length,) = connection.execute("SELECT max(rowid) FROM temp.list").fetchone()
+        self._length = self._length or 0
+        self._last = last
+
+    def rows(self, first: int, count: int) -> list[Any]:
+        """Rows `first` to `first + count`, from 0 on; fewer at the end."""
+        name = self._table.name
+        if self._natural:
+            sql = f"SELECT {self._columns} FROM {name} t WHERE id > ? AND id <= ? ORDER BY id"
+        else:
+            sql = (
+                f"SELECT {self._columns} FROM temp.list l JOIN {name} t ON t.id = l.id"
+                " WHERE l.rowid > ? AND l.rowid <= ? ORDER BY l.rowid"
+            )
+        with telling_damage():
+            found = self._connection.execute(sql, (first, first + count)).fetchall()
+        return [self._table.row(*each) for each in found]
+
+    def position(self, id: int) -> int | None:
+        """Where the row with this id is, from 0 on; None where the view does not have it."""
+        if self._natural:
+            return id - 1 if 0 < id <= self._length else None
+        with telling_damage():
+            row = self._connection.execute(
+                "SELECT rowid FROM temp.list WHERE id = ? LIMIT 1", (id,)
+            ).fetchone()
+        return row[0] - 1 if row is not None else None
+
+    def ids(self) -> Iterator[int]:
+        """The ids of all rows, in order."""
+        with telling_damage():
+            if self._natural:
+                yield from range(1, self._length + 1)
+                return
+            for (id,) in self._connection.execute("SELECT id FROM temp.list ORDER BY rowid"):
+                yield id
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """What SQL says of the view: `{sessions}` stands for its rows with all their columns.
+
+        It may take long and belongs in a thread.
+        """
+        name = self._table.name
+        rows = name if self._natural else f"(SELECT t.* FROM temp.list l JOIN {name} t USING (id))"
+        with telling_damage():
+            return self._connection.execute(sql.format(sessions=rows), parameters).fetchall()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that reads an index, from any thread but one at a time.
+
+    Raises `DamagedError` where there is none.
+    """
+    with telling_damage():
+        if not path.is_file():
+            raise DamagedError("the index has gone")
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA query_only = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -4000")
+        return connection
+
+
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise
+        raise DamagedError(f"the index is damaged ({error})") from None
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        raise DamagedError(f"the index is damaged ({error})") from None

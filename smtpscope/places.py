@@ -1,0 +1,76 @@
+"""Where things lie on this machine: the folders of the XDG Base Directory Specification.
+
+Folders that are made here are the user's alone (0700), files 0600 and written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from smtpscope.errors import SmtpscopeError
+
+NAME = "smtpscope"
+
+
+def cache_folder() -> Path:
+    """What may be thrown away at any time."""
+    return _folder("XDG_CACHE_HOME", ".cache")
+
+
+def config_folder() -> Path:
+    """What the user writes."""
+    return _folder("XDG_CONFIG_HOME", ".config")
+
+
+def state_folder() -> Path:
+    """What is remembered from one run to the next."""
+    return _folder("XDG_STATE_HOME", ".local/state")
+
+
+def _folder(variable: str, usual: str) -> Path:
+    # The specification has relative paths ignored.
+    named = os.environ.get(variable, "")
+    if os.path.isabs(named):
+        return Path(named) / NAME
+    try:
+        return Path.home() / usual / NAME
+    except RuntimeError:
+        raise SmtpscopeError(f"there is no home folder: set HOME or {variable}") from None
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that is the user's alone, 0700, and those above it where they are missing.
+
+    Raises `SmtpscopeError` where that can't be, or where others own it or may write to it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = path.stat()
+        if known.st_uid == os.geteuid() and stat.S_IMODE(known.st_mode) & 0o077:
+            path.chmod(0o700)
+            known = path.stat()
+    except OSError as error:
+        raise SmtpscopeError(f"{path} cannot be made ({error.strerror})") from None
+    if known.st_uid != os.geteuid() or stat.S_IMODE(known.st_mode) & 0o022:
+        raise SmtpscopeError(f"{path} is not yours alone: remove it, or make it yours")
+    return path
+
+
+def write_private(path: Path, octets: bytes) -> None:
+    """Write a file as a whole, 0600, in place of one that may be there. Raises OSError."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,131 @@
+"""Captures under review: their index, the process that fills it, and the details of a session.
+
+What a viewer works on. An index that is there is opened; otherwise a process is started that
+reads the captures while the viewer shows what there is already.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from smtpscope.details import Details, Place
+from smtpscope.errors import SmtpscopeError
+from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.index.store import DEFAULT_LIMIT, Store, key_of
+from smtpscope.index.views import DamagedError, Index, SessionRow
+from smtpscope.index.writer import Progress, Task, run
+
+
+class Review:
+    """One or several captures, as one list of sessions.
+
+    `problems` are lines for the user. Raises `SmtpscopeError` where a capture is not there.
+    """
+
+    def __init__(
+        self,
+        captures: Sequence[str],
+        *,
+        ports: frozenset[int] = frozenset(),
+        policy: Policy = NO_POLICY,
+        jobs: int | None = None,
+        cache_limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self.captures = tuple(os.path.abspath(capture) for capture in captures)
+        self.names = tuple(Path(capture).name for capture in captures)
+        self.policy = policy
+        self._ports = ports
+        self._jobs = jobs
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._store = Store(limit=cache_limit)
+        self.problems = [self._store.problem] if self._store.problem else []
+        self.stopped = False
+        self.index = self._open()
+
+    def _open(self) -> Index:
+        try:
+            key = key_of(self.captures, self._ports, self.policy)
+        except OSError as error:
+            raise SmtpscopeError(f"{error.filename}: {error.strerror}; check the path") from None
+        found = self._store.find(key, self.names)
+        if found is not None:
+            return found
+        path = self._store.new(key)
+        task = Task(path, self.captures, self._ports, self.policy, self._jobs)
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=run, args=(task,))
+        self._process.start()
+        return Index(path, key, self.names)
+
+    def again(self) -> None:
+        """Make the index anew: it was damaged, or the captures have changed."""
+        self._end()
+        path = self.index.path
+        self.index.close()
+        self._store.remove(path)
+        self.stopped = False
+        self.index = self._open()
+
+    @property
+    def reading(self) -> bool:
+        """Whether captures are still being read."""
+        return self._process is not None and self._process.is_alive()
+
+    def progress(self) -> Progress:
+        """How far the reading is. Raises `DamagedError`."""
+        return self.index.progress()
+
+    def failure(self) -> str | None:
+        """Why the reading ended before its time, None where it did not."""
+        if self._process is None or self._process.is_alive() or self.stopped:
+            return None
+        if self._process.exitcode == 0 or self.index.complete:
+            return None
+        return (
+            "the process that read the captures ended early"
+            f" (exit code {self._process.exitcode}): what is here is not all"
+        )
+
+    def stop(self) -> None:
+        """End the reading; what has been read stays."""
+        if self.reading:
+            self.stopped = True
+            self._end()
+
+    def close(self) -> None:
+        """End the reading, and leave nothing half-done behind."""
+        self._end()
+        try:
+            whole = self.index.complete
+        except DamagedError:
+            whole = False
+        self.index.close()
+        if not whole:
+            self._store.remove(self.index.path)
+        self._store.close()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join()
+
+    def details(self, row: SessionRow, cancelled: Callable[[], bool] = lambda: False) -> Details:
+        """The details of a session. Raises `SmtpscopeError`, `DamagedError` among them."""
+        packets, beside = self.index.details(row.id)
+        place = Place(
+            Path(self.captures[row.capture]),
+            self.names[row.capture],
+            row.number,
+            row.port,
+            packets,
+            beside,
+        )
+        return Details(place, self.policy, cancelled)
+
+    def notes(self) -> Iterator[str]:
+        """What is to be told of the captures themselves: damage, drops, bounds."""
+        for capture, note in self.index.notes():
+            yield f"{self.names[capture]}: {note}"

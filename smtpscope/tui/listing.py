@@ -1,0 +1,141 @@
+"""A list that an index gives: pages of it on demand, another order or filter made in a thread.
+
+The list on the screen stays as it is until the new one is ready; rows that are written meanwhile
+are added to it, or it is made anew, at most once a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Thread
+from typing import Generic, TypeVar
+
+from smtpscope.errors import SmtpscopeError
+from smtpscope.filters import Filter, parse
+from smtpscope.index.views import Index, Table, View
+
+PAGE = 64
+"""Rows that are fetched at once."""
+MAX_PAGES = 32
+ANEW = 1.0
+"""Seconds after which a list that can't be added to is made anew while captures are read."""
+
+_R = TypeVar("_R")
+
+
+class Listing(Generic[_R]):
+    """The rows of `table` by a filter, in an order.
+
+    `call` hands a function over to the thread of the screen; `on_change` is called there whenever
+    another list is shown. `busy` while one is made; `problem` says why none could be.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        table: Table,
+        call: Callable[[Callable[[], None]], object],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.filter: Filter = parse("")
+        self.sort = "number"
+        self.descending = False
+        self.busy = False
+        self.problem: str | None = None
+        self._index = index
+        self._table = table
+        self._call = call
+        self._on_change = on_change
+        self._pages: OrderedDict[int, list[_R]] = OrderedDict()
+        self._made = 0.0
+        self._pending: View | None = None
+        self._view = index.view(table)
+        self._view.fill()
+
+    def close(self) -> None:
+        if self._pending is not None:
+            self._pending.interrupt()
+        self._view.close()
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    @property
+    def view(self) -> View:
+        """What is shown now."""
+        return self._view
+
+    def row(self, position: int) -> _R | None:
+        """The row at a position, None where there is none (any more)."""
+        number, place = divmod(position, PAGE)
+        page = self._pages.get(number)
+        if page is None or (place >= len(page) and position < len(self)):
+            page = self._view.rows(number * PAGE, PAGE)
+            self._pages[number] = page
+            if len(self._pages) > MAX_PAGES:
+                self._pages.popitem(last=False)
+        else:
+            self._pages.move_to_end(number)
+        return page[place] if place < len(page) else None
+
+    def show(
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: str | None = None,
+        descending: bool | None = None,
+    ) -> None:
+        """Show another filter or order as soon as its list is made."""
+        self.filter = self.filter if filter is None else filter
+        self.sort = self.sort if sort is None else sort
+        self.descending = self.descending if descending is None else descending
+        self._make()
+
+    def grow(self) -> bool:
+        """Take what has been written since; whether there is more. To be called now and then
+        while captures are read, and once thereafter."""
+        before = len(self._view)
+        if self._view.grows:
+            self._view.fill()
+            return len(self._view) != before
+        if not self.busy and time.monotonic() - self._made > ANEW:
+            self._make()
+        return False
+
+    def _make(self) -> None:
+        if self._pending is not None:
+            self._pending.interrupt()
+        view = self._index.view(self._table, self.filter, self.sort, descending=self.descending)
+        self._pending = view
+        self.busy = True
+        Thread(target=self._fill, args=(view,), daemon=True).start()
+
+    def _fill(self, view: View) -> None:
+        problem = None
+        try:
+            view.fill()
+        except sqlite3.OperationalError:
+            # Another one is wanted by now.
+            pass
+        except SmtpscopeError as error:
+            problem = str(error)
+        self._call(lambda: self._filled(view, problem))
+
+    def _filled(self, view: View, problem: str | None) -> None:
+        if view is not self._pending:
+            view.close()
+            return
+        self._pending = None
+        self.busy = False
+        self.problem = problem
+        self._made = time.monotonic()
+        if problem is None:
+            self._view.close()
+            self._view = view
+            self._pages.clear()
+        else:
+            view.close()
+        self._on_change()
