@@ -7,7 +7,6 @@ What comes out is the same for any number of workers.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import stat
@@ -15,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -25,6 +25,7 @@ from smtpscope.errors import SmtpscopeError
 from smtpscope.findings import join
 from smtpscope.findings.across import Joined
 from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.processes import quick_context
 from smtpscope.reading import (
     SMTP_PORTS,
     Finished,
@@ -146,9 +147,14 @@ def read_rendered(
     with open_capture(source):
         # What is no capture is told here.
         pass
+    context = quick_context()
     task = _Task(Path(source), jobs, ports, policy, trails, render)
-    workers = [_Worker(task, share) for share in range(jobs)]
+    workers: list[_Worker[_T]] = []
     try:
+        for share in range(jobs):
+            workers.append(_Worker(task, share, context, workers))
+        for worker in workers:
+            worker.listen()
         yield from (each for each in _collect(workers, on_progress) if each is not None)
         done = [worker.done() for worker in workers]
     finally:
@@ -183,18 +189,27 @@ class _Worker(Generic[_T]):
     """A worker as its owner sees it. A thread takes what it sends, so that neither waits for the
     other to read."""
 
-    def __init__(self, task: _Task[_T], share: int) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(
+        self, task: _Task[_T], share: int, context: BaseContext, earlier: list[_Worker[_T]]
+    ) -> None:
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, task, share), daemon=True)
+        # What a forked process has of ours would keep the pipes open when this process is gone.
+        forked = context.get_start_method() == "fork"
+        ours = [self._pipe, *(each._pipe for each in earlier)] if forked else []
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, task, share, ours), daemon=True
+        )
         self._process.start()
         theirs.close()
         self._received: SimpleQueue[_Batch | _Done | _Results[_T] | Exception | None] = (
             SimpleQueue()
         )
-        Thread(target=self._receive, daemon=True).start()
         self._done: _Done | None = None
         self.results: deque[Rendered[_T] | None] = deque()
+
+    def listen(self) -> None:
+        """Take what it sends; only once all workers have been started."""
+        Thread(target=self._receive, daemon=True).start()
 
     def batch(self) -> _Batch | None:
         """The report on its next batch; None behind the last one."""
@@ -253,11 +268,13 @@ class _Worker(Generic[_T]):
         )
 
 
-def _work(pipe: Connection, task: _Task[_T], share: int) -> None:
-    """A worker: decodes its share, and writes the sessions that it is ordered to.
+def _work(pipe: Connection, task: _Task[_T], share: int, ours: list[Connection]) -> None:
+    """A worker: decodes its share, and renders the sessions that it is ordered to.
 
-    What goes wrong here is raised there.
+    What goes wrong here is raised there. `ours` are the owner's ends of pipes.
     """
+    for each in ours:
+        each.close()
     # Ctrl-C comes to all processes of the terminal; the owner ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spare_collector()

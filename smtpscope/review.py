@@ -6,9 +6,9 @@ reads the captures while the viewer shows what there is already.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from smtpscope.details import Details, Place
@@ -17,6 +17,7 @@ from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.store import DEFAULT_LIMIT, Store, key_of
 from smtpscope.index.views import DamagedError, Index, SessionRow
 from smtpscope.index.writer import Progress, Task, run
+from smtpscope.processes import quick_context
 
 
 class Review:
@@ -39,7 +40,7 @@ class Review:
         self.policy = policy
         self._ports = ports
         self._jobs = jobs
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._store = Store(limit=cache_limit)
         self.problems = [self._store.problem] if self._store.problem else []
         self.stopped = False
@@ -55,8 +56,8 @@ class Review:
             return found
         path = self._store.new(key)
         task = Task(path, self.captures, self._ports, self.policy, self._jobs)
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=run, args=(task,))
+        context = quick_context()
+        self._process = context.Process(target=run, args=(task,))  # type: ignore[attr-defined]
         self._process.start()
         return Index(path, key, self.names)
 

@@ -43,6 +43,8 @@ __all__ = [
     "open_capture",
 ]
 
+FIRST_BLOCK = 64 << 10
+"""Octets that are read first of a file; then ever more, up to `BLOCK`."""
 BLOCK = 2 << 20
 """Octets read at a time: enough to make batches worthwhile, few enough to hold several."""
 
@@ -129,7 +131,7 @@ class CaptureReader:
 
     def _read(self, walker: _Walker, block: int) -> Iterator[PacketBatch]:
         rest = b""
-        position, first, size = 0, 1, block
+        position, first, size = 0, 1, min(FIRST_BLOCK, block)
         last = False
         while not last and not walker.stopped:
             piece = self._source.read(size)
@@ -142,8 +144,10 @@ class CaptureReader:
             first += count
             position += records.used
             rest = buffer[records.used :]
-            # A record longer than a block is read in ever larger pieces, not block by block.
-            size = block if records.used else min(2 * size, max(block, 2 * len(buffer)))
+            # Small pieces first, so that there is soon something to show. A record longer than a
+            # block is read in ever larger pieces, not block by block.
+            bound = block if records.used else max(block, 2 * len(buffer))
+            size = min(2 * size, bound)
         end = position + len(rest)
         if self._source.problem:
             self._notes.problem(self._source.problem, end)

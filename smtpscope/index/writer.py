@@ -21,10 +21,11 @@ from smtpscope.index.schema import APPLICATION, INTERNED, TABLES, VERSION, Entry
 from smtpscope.parallel import read_rendered, usual_jobs
 from smtpscope.reading import SMTP_PORTS, spare_collector
 
-FIRST = 0.05
-"""Seconds after which the first rows are written."""
 PERIOD = 0.25
 """Seconds from one writing to the next."""
+FIRST_PERIOD = 0.05
+"""The same until there are some sessions to look at."""
+FIRST_SESSIONS = 200
 MAX_PENDING = 2_000
 """Sessions that wait for being written."""
 MAX_INTERNED = 200_000
@@ -95,7 +96,7 @@ class _Writer:
         self._pending: list[tuple[int, Entry]] = []
         self._sizes = [_size(path) for path in task.captures]
         self._begin = time.monotonic()
-        self._written = self._begin - PERIOD + FIRST
+        self._written = self._begin
         self._capture = 0
         self._consumed = 0
         self._before = 0
@@ -133,13 +134,18 @@ class _Writer:
 
     def _progress(self, consumed: int, size: int | None, sessions: int) -> None:
         self._consumed = consumed
-        if time.monotonic() - self._written > PERIOD:
-            self._flush()
+        self._flush_in_time()
 
     def _add(self, entry: Entry) -> None:
         self._sessions += 1
         self._pending.append((self._capture, entry))
-        if len(self._pending) >= MAX_PENDING or time.monotonic() - self._written > PERIOD:
+        if len(self._pending) >= MAX_PENDING:
+            self._flush()
+        self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
+        period = PERIOD if self._sessions > FIRST_SESSIONS else FIRST_PERIOD
+        if time.monotonic() - self._written > period:
             self._flush()
 
     def _flush(self, *, done: bool = False) -> None:
