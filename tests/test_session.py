@@ -6,6 +6,8 @@ import pytest
 from support.conversation import connection, sessions
 
 from smtpscope import session as module
+from smtpscope.decode import SessionDecoder
+from smtpscope.findings.walk import NO_POLICY
 from smtpscope.session import Content
 
 START = (("S", b"220 mx ESMTP\r\n"), ("C", b"EHLO a\r\n"), ("S", b"250 mx\r\n"))
@@ -26,7 +28,7 @@ def test_a_message_given_up_between_two_chunks_lets_its_octets_go(
             held.append(sum(content.message is None for content in contents))
 
     contents: list[Watched] = []
-    monkeypatch.setattr("smtpscope.decode.Content", Watched)
+    monkeypatch.setattr(SessionDecoder.__init__, "__defaults__", (NO_POLICY, Watched))
     turns = [*START]
     for _ in range(20):
         turns += [("C", b"MAIL FROM:<a@b>\r\n"), ("S", b"250 ok\r\n")]

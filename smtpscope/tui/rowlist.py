@@ -1,0 +1,357 @@
+"""The one widget for rows: sessions, dialogues, octets, findings; a line of the terminal each.
+
+It paints only what is visible, so that a million rows cost no more than forty. `RowList` asks its
+source for lines of pieces; `ColumnList` (in `columns`) puts cells under heads.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, ClassVar, Protocol
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from smtpscope.tui.pieces import STYLES, Line, Piece
+
+MAX_STRIPS = 1_000
+"""Painted lines that are remembered."""
+SHIFT = 8
+"""Columns by which left and right move what is wider than the screen."""
+
+CURSOR, NO_CURSOR = "▌", " "
+
+
+class Rows(Protocol):
+    """Where a `RowList` gets its lines from; it asks for those that are visible alone."""
+
+    def __len__(self) -> int: ...
+
+    def line(self, index: int) -> Line:
+        """The pieces of a row, of any width."""
+
+
+class NoRows:
+    """A source without rows."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def line(self, index: int) -> Line:
+        return []
+
+
+class Lines:
+    """A source that has all its lines already."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def line(self, index: int) -> Line:
+        return self.lines[index]
+
+
+class RowList(ScrollView, can_focus=True):
+    """Rows with a cursor."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "rows--cursor",
+        "rows--cursor-blurred",
+        "rows--marker",
+        "rows--head",
+        "rows--placeholder",
+        *(f"piece--{name}" for name in STYLES),
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", "Down", id="down", show=False),
+        Binding("up,k", "move(-1)", "Up", id="up", show=False),
+        Binding("home,g", "top", "First row", id="top", show=False),
+        Binding("end,G", "bottom", "Last row", id="bottom", show=False),
+        Binding("pagedown", "page(1)", "Page down", id="page_down", show=False),
+        Binding("pageup", "page(-1)", "Page up", id="page_up", show=False),
+        Binding("left", "shift(-1)", "Scroll left", id="left", show=False),
+        Binding("right", "shift(1)", "Scroll right", id="right", show=False),
+        Binding("enter", "choose", "Open", id="choose", show=False),
+    ]
+    DEFAULT_CSS = """
+    RowList {
+        background: $surface; color: $foreground; scrollbar-size-vertical: 1;
+        scrollbar-size-horizontal: 0; overflow-x: hidden; overflow-y: auto;
+        scrollbar-background: $surface; scrollbar-color: $panel;
+        scrollbar-background-hover: $surface; scrollbar-background-active: $surface;
+    }
+    RowList .rows--cursor { background: $scope-cursor; }
+    RowList .rows--cursor-blurred { background: $scope-cursor-blurred; }
+    RowList .rows--marker { color: $scope-accent; }
+    RowList .rows--head { color: $scope-dim; text-style: bold; }
+    RowList .rows--placeholder { color: $scope-dim; }
+    RowList .piece--client { color: $scope-client; }
+    RowList .piece--server { color: $foreground; }
+    RowList .piece--message { color: $scope-message; }
+    RowList .piece--tls { color: $scope-tls; }
+    RowList .piece--reply { color: $foreground; }
+    RowList .piece--reply2 { color: $scope-good; }
+    RowList .piece--reply3 { color: $scope-good; }
+    RowList .piece--reply4 { color: $scope-warning; }
+    RowList .piece--reply5 { color: $scope-error; }
+    RowList .piece--chat { color: $scope-dim; }
+    RowList .piece--note { color: $scope-note; }
+    RowList .piece--warning { color: $scope-warning; }
+    RowList .piece--error { color: $scope-error; text-style: bold; }
+    RowList .piece--dim { color: $scope-dim; }
+    RowList .piece--strong { text-style: bold; }
+    RowList .piece--head { color: $scope-accent; text-style: bold; }
+    RowList .piece--label { color: $scope-accent; }
+    RowList .piece--time { color: $scope-dim; }
+    RowList .piece--added { color: $scope-good; }
+    RowList .piece--removed { color: $scope-error; }
+    RowList .piece--match { text-style: reverse; }
+    RowList .piece--bar { color: $scope-accent; }
+    """
+
+    cursor: reactive[int] = reactive(0, init=False, repaint=False)
+    """The row on which the cursor is."""
+
+    head_height = 0
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+        def __init__(self, rows: RowList, index: int) -> None:
+            super().__init__()
+            self.rows = rows
+            self.index = index
+
+        @property
+        def control(self) -> RowList:
+            return self.rows
+
+    class Chosen(Moved):
+        """Enter, or a double click."""
+
+    def __init__(self, source: Rows | None = None, *, placeholder: str = "", **named: Any) -> None:
+        super().__init__(**named)
+        self.source: Rows = source or NoRows()
+        self.placeholder = placeholder
+        self.follow = False
+        self._shift = 0
+        self._generation = 0
+        self._strips: OrderedDict[tuple[object, ...], Strip] = OrderedDict()
+        self._styles: dict[str, Style] = {}
+
+    # -- what is shown ----------------------------------------------------------------------------
+
+    def show(self, source: Rows, *, cursor: int = 0) -> None:
+        """Show other rows."""
+        self.source = source
+        self._shift = 0
+        self.rows_changed()
+        if self.cursor == cursor:
+            self._scroll_to_cursor()
+            self.post_message(self.Moved(self, self.cursor))
+        else:
+            self.go(cursor)
+
+    def rows_changed(self) -> None:
+        """The source has other rows, or more of them: the cursor stays where it is, if it can; at
+        the end, with `follow`, it stays at the end."""
+        at_end = self.cursor >= self.virtual_size.height - self.head_height - 1
+        self._generation += 1
+        self._strips.clear()
+        self._measure()
+        count = len(self.source)
+        if self.follow and at_end and count:
+            self.go(count - 1)
+        elif self.cursor >= count:
+            self.cursor = max(count - 1, 0)
+        self.refresh()
+
+    def go(self, index: int) -> None:
+        """Put the cursor on a row, as near as there is one."""
+        self.cursor = max(min(index, len(self.source) - 1), 0)
+        self._scroll_to_cursor()
+
+    @property
+    def below(self) -> int:
+        """How many rows are below what is visible."""
+        visible = round(self.scroll_y) + self._page_height()
+        return max(len(self.source) - visible, 0)
+
+    def watch_cursor(self, before: int, now: int) -> None:
+        for row in (before, now):
+            self._refresh_row(row)
+        self.post_message(self.Moved(self, now))
+
+    def on_mount(self) -> None:
+        self._measure()
+
+    def on_resize(self) -> None:
+        self._strips.clear()
+        self._measure()
+        self._scroll_to_cursor()
+
+    def on_focus(self) -> None:
+        self._refresh_row(self.cursor)
+
+    def on_blur(self) -> None:
+        self._refresh_row(self.cursor)
+
+    def notify_style_update(self) -> None:
+        # Another theme, say.
+        self._styles.clear()
+        self._strips.clear()
+        super().notify_style_update()
+
+    def _measure(self) -> None:
+        width = self.scrollable_content_region.width
+        self.virtual_size = Size(width, len(self.source) + self.head_height)
+
+    def _page_height(self) -> int:
+        return max(self.scrollable_content_region.height - self.head_height, 1)
+
+    def _refresh_row(self, row: int) -> None:
+        y = row - round(self.scroll_y) + self.head_height
+        self.refresh(Region(0, y, self.size.width, 1))
+
+    def _scroll_to_cursor(self) -> None:
+        top, height = round(self.scroll_y), self._page_height()
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True)
+
+    # -- painting ---------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        if y < self.head_height:
+            return self._head(width)
+        row = y - self.head_height + round(self.scroll_y)
+        if row >= len(self.source):
+            text = f" {self.placeholder}" if not len(self.source) and row == 0 else ""
+            return self._strip([Piece(text)], width, self._style("rows--placeholder"))
+        at_cursor = row == self.cursor
+        focus = self.has_focus
+        key = (row, width, at_cursor, at_cursor and focus)
+        strip = self._strips.get(key)
+        if strip is None:
+            strip = self._row(row, width, at_cursor, focus)
+            self._strips[key] = strip
+            if len(self._strips) > MAX_STRIPS:
+                self._strips.popitem(last=False)
+        return strip
+
+    def _head(self, width: int) -> Strip:
+        return Strip.blank(width, self.rich_style)
+
+    def _row(self, row: int, width: int, at_cursor: bool, focus: bool) -> Strip:
+        base = Style()
+        if at_cursor:
+            base = self._style("rows--cursor" if focus else "rows--cursor-blurred")
+        marker = self._style("rows--marker")
+        sign = Segment(CURSOR if at_cursor else NO_CURSOR, self.rich_style + base + marker)
+        strip = self._strip(self._line(row, width - 1), width - 1, base)
+        return Strip([sign, *strip], width)
+
+    def _line(self, row: int, width: int) -> Line:
+        line = self.source.line(row)
+        return _shifted(line, self._shift) if self._shift else line
+
+    def _strip(self, line: Line, width: int, base: Style) -> Strip:
+        """The pieces in exactly `width` cells."""
+        surroundings = self.rich_style + base
+        segments: list[Segment] = []
+        room = width
+        for text, name in line:
+            style = surroundings + self._style(f"piece--{name}") if name else surroundings
+            size = cell_len(text)
+            if size > room:
+                cut = set_cell_size(text, room - 1) + "…" if room > 0 else ""
+                segments.append(Segment(cut, style))
+                room = 0
+                break
+            segments.append(Segment(text, style))
+            room -= size
+        if room:
+            segments.append(Segment(" " * room, surroundings))
+        return Strip(segments, width)
+
+    def _style(self, name: str) -> Style:
+        style = self._styles.get(name)
+        if style is None:
+            background = name in ("rows--cursor", "rows--cursor-blurred")
+            style = self.get_component_rich_style(name, partial=True)
+            if not background:
+                style = Style(
+                    color=style.color,
+                    bold=style.bold,
+                    italic=style.italic,
+                    reverse=style.reverse,
+                    underline=style.underline,
+                )
+            self._styles[name] = style
+        return style
+
+    # -- keys and mouse ---------------------------------------------------------------------------
+
+    def action_move(self, by: int) -> None:
+        self.go(self.cursor + by)
+
+    def action_top(self) -> None:
+        self.go(0)
+
+    def action_bottom(self) -> None:
+        self.go(len(self.source) - 1)
+
+    def action_page(self, way: int) -> None:
+        self.go(self.cursor + way * self._page_height())
+
+    def action_shift(self, way: int) -> None:
+        self._shift = max(self._shift + way * SHIFT, 0)
+        self._strips.clear()
+        self.refresh()
+
+    def action_choose(self) -> None:
+        if len(self.source):
+            self.post_message(self.Chosen(self, self.cursor))
+
+    def row_at(self, y: int) -> int | None:
+        """The row at a line of the widget, None where there is none."""
+        row = y - self.head_height + round(self.scroll_y)
+        return row if y >= self.head_height and row < len(self.source) else None
+
+    def on_click(self, event: events.Click) -> None:
+        row = self.row_at(event.y)
+        if row is None:
+            return
+        self.go(row)
+        if event.chain == 2:
+            self.post_message(self.Chosen(self, row))
+
+
+def _shifted(line: Line, columns: int) -> Line:
+    """What is left of a line when so many columns at its beginning are out of sight."""
+    left: Line = []
+    for text, style in line:
+        if columns:
+            kept = text
+            while kept and columns > 0:
+                columns -= cell_len(kept[0])
+                kept = kept[1:]
+            columns = max(columns, 0)
+            if kept:
+                left.append(Piece(kept, style))
+        else:
+            left.append(Piece(text, style))
+    return left
