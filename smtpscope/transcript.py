@@ -20,7 +20,7 @@ from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import describe_challenge
 from smtpscope.smtp.values import Command, Exchange, Reply
-from smtpscope.stream import Direction
+from smtpscope.stream import Direction, Span
 
 MAX_LINE = 1_000
 """Characters shown of one line."""
@@ -37,8 +37,10 @@ class Row(NamedTuple):
 
     `time` is None for the further lines of a reply. `kind` is "command", "message", "reply2" to
     "reply5" by the reply's class, "reply" without one, "tls" or "finding"; a finding's `text`
-    begins with its severity, its `meaning` is the rule's source, its `advice` what to do.
-    `exchange` indexes the session's exchanges.
+    begins with its severity, its `meaning` is the rule's source, its `advice` what to do, its
+    `finding` the finding itself. `exchange` indexes the session's exchanges; of these, `reply`
+    indexes the replies (None: it is the command) and `part` the reply's lines. `span` is where the
+    command, the reply or what was found is in the stream.
     """
 
     time: int | None
@@ -48,6 +50,10 @@ class Row(NamedTuple):
     meaning: str
     exchange: int
     advice: str = ""
+    reply: int | None = None
+    part: int = 0
+    span: Span | None = None
+    finding: Finding | None = None
 
 
 def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
@@ -60,7 +66,8 @@ def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
             yield from findings.take(command.span.direction, command.span.end, index)
         whose = _addressees(session, exchange) if len(exchange.replies) > 1 else {}
         for number, reply in enumerate(exchange.replies):
-            yield from _reply_rows(reply, exchange, index, reveal, whose.get(number, ""))
+            for row in _reply_rows(reply, exchange, index, reveal, whose.get(number, "")):
+                yield row._replace(reply=number, span=reply.span)
             yield from findings.take(reply.span.direction, reply.span.end, index)
     last = len(session.exchanges)
     if session.tls is not None:
@@ -94,14 +101,14 @@ def _command_rows(command: Command, exchange: Exchange, index: int, reveal: bool
         elif verb not in ("", "(auth)"):
             said = f"{text(verb)} {said}" if said else text(verb)
         meaning = "; ".join([_command_meaning(verb), *_details(command, exchange)])
-        yield Row(command.time, direction, "command", said, meaning, index)
+        yield Row(command.time, direction, "command", said, meaning, index, span=command.span)
     if exchange.last and isinstance(content, Content):
         message = content.finish()
         said = summary(message)
         meaning = "the message; a lone dot ends it" if verb == "." else "the message"
         if message.hops:
             meaning += f"; it came through {_way(message.hops)}"
-        yield Row(command.time, direction, "message", said, meaning, index)
+        yield Row(command.time, direction, "message", said, meaning, index, span=command.span)
 
 
 def summary(message: Message) -> str:
@@ -188,7 +195,7 @@ def _reply_rows(
     if reply.code is None:
         for number, line in enumerate(reply.lines):
             time = None if number else reply.time
-            yield Row(time, direction, "reply", text(line, MAX_LINE), "", index)
+            yield Row(time, direction, "reply", text(line, MAX_LINE), "", index, part=number)
         return
     kind = f"reply{reply.code // 100}" if 200 <= reply.code < 600 else "reply"
     last = len(reply.lines) - 1
@@ -204,7 +211,8 @@ def _reply_rows(
             meaning = _capability_meaning(line)
         else:
             meaning = ""
-        yield Row(None if number else reply.time, direction, kind, shown, meaning, index)
+        time = None if number else reply.time
+        yield Row(time, direction, kind, shown, meaning, index, part=number)
 
 
 def shown_lines(reply: Reply, exchange: Exchange, *, reveal: bool = False) -> tuple[bytes, ...]:
@@ -287,4 +295,6 @@ def _finding_row(finding: Finding, index: int) -> Row:
         finding.spec,
         index,
         finding.advice,
+        span=finding.span,
+        finding=finding,
     )

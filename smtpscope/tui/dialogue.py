@@ -1,0 +1,135 @@
+"""A session's dialogue as rows of the screen: time, side, severity, what was said.
+
+Replies of several lines are folded into one until they are unfolded, and a finding has a row of
+its own behind the line that it is about.
+"""
+
+from __future__ import annotations
+
+from smtpscope.session import Session, Severity
+from smtpscope.transcript import Row, rows
+from smtpscope.tui.pieces import SYMBOLS, Line, Piece
+from smtpscope.tui.words import clock
+
+TIME_MODES = ("relative", "delta", "clock", "utc")
+
+CLIENT, SERVER = "▸", "◂"
+_TIME_WIDTH = {"relative": 9, "delta": 9, "clock": 12, "utc": 13}
+
+
+class Dialogue:
+    """The rows of a session; `shown` are the indexes (in `rows`) of those that are not folded."""
+
+    def __init__(self, session: Session, *, reveal: bool = False, mode: str = "relative") -> None:
+        self.session = session
+        self.mode = mode
+        self.reveal = reveal
+        self.rows: list[Row] = list(rows(session, reveal=reveal))
+        self._unfolded: set[int] = set()
+        self._heads = [0] * len(self.rows)
+        self._parts: dict[int, int] = {}
+        self._worst: dict[int, Severity] = {}
+        self._previous: dict[int, int] = {}
+        self._survey()
+        self.shown: list[int] = []
+        self._fold()
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    def row(self, position: int) -> Row | None:
+        """The row at a position on the screen."""
+        return self.rows[self.shown[position]] if 0 <= position < len(self.shown) else None
+
+    def position(self, index: int) -> int:
+        """Where a row, or the head of its fold, is on the screen."""
+        if not self._visible(index):
+            index = self._heads[index]
+        try:
+            return self.shown.index(index)
+        except ValueError:
+            return 0
+
+    def toggle(self, position: int) -> bool:
+        """Fold or unfold the reply at a position; whether there is something to fold."""
+        head = self._heads[self.shown[position]] if position < len(self.shown) else 0
+        if head not in self._parts:
+            return False
+        self._unfolded ^= {head}
+        self._fold()
+        return True
+
+    def next_finding(self, position: int, way: int) -> int | None:
+        """The position of the next (1) or previous (-1) finding."""
+        positions = range(position + 1, len(self)) if way > 0 else range(position - 1, -1, -1)
+        return next((p for p in positions if self.rows[self.shown[p]].kind == "finding"), None)
+
+    def line(self, position: int) -> Line:
+        """The pieces of a row."""
+        index = self.shown[position]
+        row = self.rows[index]
+        width = _TIME_WIDTH[self.mode]
+        if row.finding is not None:
+            word = row.finding.severity.word
+            said = row.text.split(" ", 1)[1]
+            return [
+                Piece(" " * (width + 4)),
+                Piece(f"{SYMBOLS[word]} {word} ", word),
+                Piece(said, word),
+                Piece(f"  {row.meaning}", "dim"),
+            ]
+        worst = self._worst.get(index)
+        sign = Piece(SYMBOLS[worst.word], worst.word) if worst is not None else Piece(" ")
+        client = row.direction == 0
+        said = row.text
+        more = self._parts.get(index, 0)
+        if more and index not in self._unfolded:
+            said += f"  (+{more} lines)"
+        style = row.kind if row.kind != "command" else "client"
+        return [
+            Piece(self._time(index, row).rjust(width), "time"),
+            Piece(f" {CLIENT if client else SERVER} ", "client" if client else "dim"),
+            sign,
+            Piece(" "),
+            Piece(said, style),
+        ]
+
+    def plain(self, position: int) -> str:
+        """A row as text, to be copied or searched."""
+        return "".join(piece.text for piece in self.line(position)).rstrip()
+
+    def _time(self, index: int, row: Row) -> str:
+        if row.time is None:
+            return ""
+        if self.mode == "clock":
+            return clock(row.time)
+        if self.mode == "utc":
+            return clock(row.time, utc=True) + "Z"
+        since = self.session.start if self.mode == "relative" else self._previous[index]
+        return f"{(row.time - since) / 1e9:+.3f}"
+
+    def _survey(self) -> None:
+        head, before = 0, self.session.start
+        spoken = -1
+        for index, row in enumerate(self.rows):
+            if row.finding is not None:
+                self._heads[index] = index
+                if spoken >= 0 and row.finding.severity > self._worst.get(spoken, Severity.CHAT):
+                    self._worst[spoken] = row.finding.severity
+                continue
+            if row.part:
+                self._parts[head] = self._parts.get(head, 0) + 1
+            else:
+                head = index
+            self._heads[index] = head
+            spoken = head
+            if row.time is not None:
+                self._previous[index] = before
+                before = row.time
+
+    def _visible(self, index: int) -> bool:
+        head = self._heads[index]
+        return head == index or head in self._unfolded
+
+    def _fold(self) -> None:
+        self.shown = [index for index in range(len(self.rows)) if self._visible(index)]
