@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from textual.color import Color
 from textual.theme import Theme
+
+CONTRAST = 4.5
+"""What text must have at least (WCAG 2.1 §1.4.3)."""
 
 DARK = Theme(
     name="smtpscope-dark",
@@ -25,9 +29,9 @@ DARK = Theme(
         "scope-note": "#7dcfff",
         "scope-warning": "#e8bd7a",
         "scope-error": "#ff8a9f",
-        "scope-dim": "#8b93b5",
-        "scope-accent": "#7aa2f7",
-        "scope-cursor": "#33467c",
+        "scope-dim": "#9ea6c8",
+        "scope-accent": "#86abfa",
+        "scope-cursor": "#2b3a66",
         "scope-cursor-blurred": "#272c42",
     },
 )
@@ -48,12 +52,12 @@ LIGHT = Theme(
     variables={
         "scope-client": "#0b5f80",
         "scope-message": "#2e5aa8",
-        "scope-tls": "#7847bd",
+        "scope-tls": "#6f3fb4",
         "scope-good": "#2f6318",
         "scope-note": "#0b5f80",
         "scope-warning": "#7d5200",
         "scope-error": "#ad1427",
-        "scope-dim": "#5c6380",
+        "scope-dim": "#555c78",
         "scope-accent": "#2e5aa8",
         "scope-cursor": "#cfdcf6",
         "scope-cursor-blurred": "#e6ebf5",
@@ -62,17 +66,65 @@ LIGHT = Theme(
 
 THEMES = (DARK, LIGHT)
 
-DEFAULTS = {
-    "scope-client": "$text-accent",
-    "scope-message": "$text-primary",
-    "scope-tls": "$text-secondary",
-    "scope-good": "$text-success",
-    "scope-note": "$text-accent",
-    "scope-warning": "$text-warning",
-    "scope-error": "$text-error",
-    "scope-dim": "$foreground 70%",
-    "scope-accent": "$text-primary",
-    "scope-cursor": "$primary-muted",
-    "scope-cursor-blurred": "$boost",
+_SOURCES = {
+    "scope-client": "text-accent",
+    "scope-message": "text-primary",
+    "scope-tls": "text-secondary",
+    "scope-good": "text-success",
+    "scope-note": "text-accent",
+    "scope-warning": "text-warning",
+    "scope-error": "text-error",
+    "scope-dim": "foreground",
+    "scope-accent": "text-primary",
 }
-"""The same in themes that are not ours."""
+
+
+def theme_defaults(theme: Theme) -> dict[str, str]:
+    """Our variables in a theme that isn't ours, out of its own colours, and legible on its surface
+    and under the cursor. A theme of the terminal's sixteen colours has them as they are."""
+    colours = theme.to_color_system().generate()
+    if theme.ansi:
+        found = {name: colours[source] for name, source in _SOURCES.items()}
+        bar = "ansi_bright_black" if theme.dark else "ansi_white"
+        return {**found, "scope-cursor": bar, "scope-cursor-blurred": "transparent"}
+    surface, foreground = Color.parse(colours["surface"]), Color.parse(colours["foreground"])
+    cursor = _bar(surface, foreground, Color.parse(colours["primary"]))
+    found = {}
+    for name, source in _SOURCES.items():
+        colour = Color.parse(colours[source])
+        if name == "scope-dim":
+            colour = colour.blend(surface, 0.3)
+        found[name] = _legible(colour, surface, cursor).hex
+    found["scope-cursor"] = cursor.hex
+    found["scope-cursor-blurred"] = surface.blend(cursor, 0.5).hex
+    return found
+
+
+def contrast(one: Color, other: Color) -> float:
+    """The ratio of two colours' luminances, from 1 to 21, as WCAG 2.1 defines it."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Color) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in colour.normalized
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _bar(surface: Color, foreground: Color, primary: Color) -> Color:
+    """As much of the primary colour as leaves the text on it legible."""
+    bars = [surface.blend(primary, share / 100) for share in (35, 30, 25, 20, 15)]
+    return next((bar for bar in bars if contrast(bar, foreground) >= CONTRAST), bars[-1])
+
+
+def _legible(colour: Color, *backgrounds: Color) -> Color:
+    """The colour, or the nearest on its way to white or black that reads on all of them."""
+    end = Color.parse("white" if _luminance(backgrounds[0]) < 0.18 else "black")
+    for step in range(11):
+        found = colour.blend(end, step / 10)
+        if all(contrast(found, background) >= CONTRAST for background in backgrounds):
+            return found
+    return end
