@@ -7,6 +7,7 @@ about.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
@@ -28,13 +29,14 @@ _LIFELINE = "│"
 
 
 class Ladder:
-    """The rungs of a session's `rows`, for `width` cells; its heads are `head`."""
+    """The rungs of a session's `rows`, for `width` cells; `shown` are the indexes (in `rows`) of
+    those that have one."""
 
     def __init__(self, session: Session, rows: Sequence[Row], width: int) -> None:
         self.session = session
         self.rows = rows
         self.width = width
-        self._rungs: list[int] = []
+        self.shown: list[int] = []
         self._lines: list[int] = []
         self._gaps: list[int | None] = []
         before = session.start
@@ -42,25 +44,21 @@ class Ladder:
             if row.part:
                 self._lines[-1] += 1
                 continue
-            self._rungs.append(index)
+            self.shown.append(index)
             self._lines.append(1)
             self._gaps.append(None if row.time is None else row.time - before)
             before = max(before, row.time or before)
 
     def __len__(self) -> int:
-        return len(self._rungs)
+        return len(self.shown)
 
     def row(self, position: int) -> Row | None:
         """The row of the transcript that a rung is about."""
-        return self.rows[self._rungs[position]] if 0 <= position < len(self) else None
+        return self.rows[self.shown[position]] if 0 <= position < len(self) else None
 
-    def position(self, row: Row) -> int:
+    def position(self, index: int) -> int:
         """The rung of a row, also of one that is folded into it."""
-        for position, index in enumerate(self._rungs):
-            for each in self.rows[index : index + self._lines[position]]:
-                if each is row:
-                    return position
-        return 0
+        return max(bisect_right(self.shown, index) - 1, 0)
 
     def head(self) -> Line:
         """Who is who, above the two lines."""
@@ -78,7 +76,7 @@ class Ladder:
 
     def line(self, position: int) -> Line:
         """The pieces of a rung."""
-        row = self.rows[self._rungs[position]]
+        row = self.rows[self.shown[position]]
         room = self._inner()
         return [
             self._time(self._gaps[position]),

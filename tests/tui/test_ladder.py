@@ -72,10 +72,10 @@ def test_the_lines_of_a_reply_are_one_arrow() -> None:
     made = ladder(78, *WIDE)
     (hello,) = (p for p in range(len(made)) if "250-mx" in made.plain(p))
     assert "250-mx (+2 lines)" in made.plain(hello)
-    parts = [row for row in made.rows if row.exchange == 1 and row.reply == 0]
+    parts = [at for at, row in enumerate(made.rows) if row.exchange == 1 and row.reply == 0]
     assert len(parts) == 3
-    assert {made.position(row) for row in parts} == {hello}
-    assert made.row(hello) is parts[0]
+    assert {made.position(index) for index in parts} == {hello}
+    assert made.shown[hello] == parts[0]
 
 
 def test_a_finding_stands_below_its_arrow_with_its_sign() -> None:
@@ -126,3 +126,4 @@ def test_a_ladder_without_rungs_has_none() -> None:
     made = Ladder(session("S: 220 mx"), [], 78)
     assert len(made) == 0
     assert made.row(0) is None
+    assert made.position(3) == 0
