@@ -36,28 +36,43 @@ def _folder(variable: str, usual: str) -> Path:
     named = os.environ.get(variable, "")
     if os.path.isabs(named):
         return Path(named) / NAME
-    try:
-        return Path.home() / usual / NAME
-    except RuntimeError:
-        raise SmtpscopeError(f"there is no home folder: set HOME or {variable}") from None
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise SmtpscopeError(f"there is no home folder: set HOME or {variable}")
+    return Path(home) / usual / NAME
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that is the user's alone, 0700, and those above it where they are missing.
+    """Make a folder that is the user's alone, 0700, and so is that of ours which it lies in.
 
-    Raises `SmtpscopeError` where that can't be, or where others own it or may write to it.
+    What is missing above is made, 0700 as the specification says. Raises `SmtpscopeError` where
+    that can't be, and where somebody else owns such a folder or others may write to it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = path.stat()
-        if known.st_uid == os.geteuid() and stat.S_IMODE(known.st_mode) & 0o077:
-            path.chmod(0o700)
-            known = path.stat()
+        for missing in reversed([each for each in path.parents if not each.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        for ours in reversed(path.parents[: _depth(path)]):
+            _take(ours)
+        _take(path)
     except OSError as error:
-        raise SmtpscopeError(f"{path} cannot be made ({error.strerror})") from None
-    if known.st_uid != os.geteuid() or stat.S_IMODE(known.st_mode) & 0o022:
-        raise SmtpscopeError(f"{path} is not yours alone: remove it, or make it yours")
+        raise SmtpscopeError(f"{path} cannot be made ({error.strerror or error})") from None
     return path
+
+
+def _depth(path: Path) -> int:
+    """How many folders above it are ours: up to the last one that has our name."""
+    upwards = path.parts[::-1]
+    return upwards.index(NAME) if NAME in upwards else 0
+
+
+def _take(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    known = folder.stat()
+    if known.st_uid == os.geteuid() and stat.S_IMODE(known.st_mode) & 0o077:
+        folder.chmod(0o700)
+        known = folder.stat()
+    if known.st_uid != os.geteuid() or stat.S_IMODE(known.st_mode) & 0o022:
+        raise SmtpscopeError(f"{folder} is not yours alone: remove it, or make it yours")
 
 
 def write_private(path: Path, octets: bytes) -> None:
