@@ -31,6 +31,16 @@ def state_folder() -> Path:
     return _folder("XDG_STATE_HOME", ".local/state")
 
 
+def bundled_captures() -> list[Path]:
+    """The captures of the package, or of the checkout that it runs from."""
+    package = Path(__file__).parent
+    for folder in (package / "captures", package.parent / "captures"):
+        found = sorted(path for path in folder.glob("*.pcap*") if path.is_file())
+        if found:
+            return found
+    raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
+
+
 def _folder(variable: str, usual: str) -> Path:
     # The specification has relative paths ignored.
     named = os.environ.get(variable, "")

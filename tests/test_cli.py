@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from smtpscope.cli import bundled_captures, run
+from smtpscope.cli import run
+from smtpscope.places import bundled_captures
 
 CAPTURE = next(path for path in bundled_captures() if path.name == "postfix-swaks.pcap")
 PROGRAM = [sys.executable, "-m", "smtpscope"]

@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 from support.conversation import connection, sessions
 from support.packets import ACK, SYN, Packet, Pcapng, ethernet, ipv4, ipv6, pcap, tcp
 
-from smtpscope.cli import bundled_captures, run
+from smtpscope.cli import run
 from smtpscope.decode import SessionDecoder
 from smtpscope.errors import NoCaptureError
 from smtpscope.export import jsonl, text
+from smtpscope.places import bundled_captures
 from smtpscope.reading import read_sessions
 from smtpscope.session import Content, Session
 from smtpscope.smtp import commands, dialogue, framing, replies

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpscope.cli import bundled_captures
 from smtpscope.export import jsonl, text
+from smtpscope.places import bundled_captures
 from smtpscope.reading import read_sessions
 from smtpscope.session import Session, Severity
 

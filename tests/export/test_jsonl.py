@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 from support.samples import review
 from support.transcript import Transcript, octets, session_of
 
-from smtpscope.cli import bundled_captures
 from smtpscope.export import jsonl
+from smtpscope.places import bundled_captures
 from smtpscope.reading import read_sessions
 from smtpscope.stream import Direction
 

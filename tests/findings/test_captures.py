@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpscope.cli import bundled_captures
+from smtpscope.places import bundled_captures
 from smtpscope.reading import read_sessions
 from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Direction
