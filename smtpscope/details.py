@@ -17,6 +17,7 @@ from typing import IO, NamedTuple
 from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.layers import Field, dissect_packet
 from smtpscope.capture.packets import segments
 from smtpscope.capture.trail import batches, unpack
 from smtpscope.decode import SessionDecoder
@@ -140,14 +141,9 @@ class Details:
             number, int(columns[4, 0]), int(columns[5, 0]), batch.buffer, int(columns[3, 0])
         )
 
-    def sides(self) -> dict[int, tuple[Direction, int, int]]:
-        """Of each packet with octets of the streams: whose, from which offset, and when."""
-        return {
-            mark.packet: (event.direction, mark.offset, mark.time)
-            for event in self._events()
-            if isinstance(event, Data)
-            for mark in event.marks
-        }
+    def layers(self, packet: Packet) -> list[Field]:
+        """Every layer and field of a packet."""
+        return dissect_packet(packet.linktype, packet.frame)
 
     def _decode(self, content: Callable[[], Content]) -> Session:
         place = self._place

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from smtpscope.capture.pcap import open_capture
 from smtpscope.details import Details, Place
-from smtpscope.errors import SmtpscopeError
+from smtpscope.errors import NoCaptureError
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.store import DEFAULT_LIMIT, Store, key_of
 from smtpscope.index.views import DamagedError, Index, SessionRow
@@ -23,7 +24,8 @@ from smtpscope.processes import quick_context
 class Review:
     """One or several captures, as one list of sessions.
 
-    `problems` are lines for the user. Raises `SmtpscopeError` where a capture is not there.
+    `problems` are lines for the user. Raises `NoCaptureError` where one is not there, or all are
+    no captures.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Review:
         cache_limit: int = DEFAULT_LIMIT,
     ) -> None:
         self.captures = tuple(os.path.abspath(capture) for capture in captures)
+        _check(captures)
         self.names = tuple(Path(capture).name for capture in captures)
         self.policy = policy
         self._ports = ports
@@ -50,7 +53,7 @@ class Review:
         try:
             key = key_of(self.captures, self._ports, self.policy)
         except OSError as error:
-            raise SmtpscopeError(f"{error.filename}: {error.strerror}; check the path") from None
+            raise NoCaptureError(f"{error.filename}: {error.strerror}; check the path") from None
         found = self._store.find(key, self.names)
         if found is not None:
             return found
@@ -114,10 +117,13 @@ class Review:
             self._process.join()
 
     def details(self, row: SessionRow, cancelled: Callable[[], bool] = lambda: False) -> Details:
-        """The details of a session. Raises `SmtpscopeError`, `DamagedError` among them."""
+        """The details of a session; of a compressed capture the first ones take their time.
+
+        Raises `SmtpscopeError`, `DamagedError` among them.
+        """
         packets, beside = self.index.details(row.id)
         place = Place(
-            Path(self.captures[row.capture]),
+            self._store.plain(Path(self.captures[row.capture]), cancelled),
             self.names[row.capture],
             row.number,
             row.port,
@@ -130,3 +136,18 @@ class Review:
         """What is to be told of the captures themselves: damage, drops, bounds."""
         for capture, note in self.index.notes():
             yield f"{self.names[capture]}: {note}"
+
+
+def _check(captures: Sequence[str]) -> None:
+    problem: NoCaptureError | None = None
+    for capture in captures:
+        try:
+            open_capture(capture).close()
+        except NoCaptureError as error:
+            problem = error
+            if not os.path.exists(capture):
+                raise
+        else:
+            return
+    if problem is not None:
+        raise problem

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from smtpscope.display import safe_filename
 from smtpscope.errors import SmtpscopeError
@@ -52,6 +53,16 @@ def save(folder: str | Path, name: str, write: Callable[[BinaryIO], None]) -> Pa
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def copy(file: IO[bytes]) -> Callable[[BinaryIO], None]:
+    """What `save` writes: an open file, from its beginning."""
+
+    def write(out: BinaryIO) -> None:
+        file.seek(0)
+        shutil.copyfileobj(file, out)
+
+    return write
 
 
 def _named(temporary: Path, folder: Path, name: str) -> Path:

@@ -1,8 +1,8 @@
 """Where the indexes are kept: one file for each set of captures, in the user's cache folder.
 
 An index is found again by the identity of its captures (path, device, inode, size, time of
-change) and by what they were read with. Indexes together are kept below a size; those not opened
-for the longest time go first.
+change) and by what they were read with. Plain copies of compressed captures lie beside them. All
+together are kept below a size; what was not opened for the longest time goes first.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import os
 import secrets
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import Policy
+from smtpscope.index.unpacked import is_compressed, unpack
 from smtpscope.index.views import DamagedError, Index
 from smtpscope.index.writer import create
 from smtpscope.places import cache_folder, private_folder
@@ -28,11 +30,12 @@ DEFAULT_LIMIT = 2_000_000_000
 """Octets that all indexes together may take."""
 
 _SUFFIX = ".sqlite"
+_PLAIN = ".capture"
 _BESIDE = ("", "-wal", "-shm")
 
 
 class Kept(NamedTuple):
-    """An index in the cache: its size in octets, and when it was last opened (s since 1970)."""
+    """A file of the cache: its size in octets, and when it was last opened (s since 1970)."""
 
     path: Path
     size: int
@@ -44,19 +47,22 @@ def key_of(captures: Sequence[str], ports: frozenset[int], policy: Policy) -> st
 
     Raises OSError where one is not there.
     """
-    identities = []
-    for capture in captures:
-        known = os.stat(capture)
-        path = os.path.realpath(capture)
-        identities.append([path, known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns])
+    identities = [_identity(capture) for capture in captures]
     return json.dumps([identities, sorted(ports), sorted(policy.local_domains)])
+
+
+def _identity(capture: str | Path) -> list[str | int]:
+    known = os.stat(capture)
+    path = os.path.realpath(capture)
+    return [path, known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns]
 
 
 class Store:
     """A folder of indexes. `problem` says why it is not the usual one, in words for the user."""
 
     def __init__(self, folder: Path | None = None, limit: int = DEFAULT_LIMIT) -> None:
-        self._limit = limit
+        self.limit = limit
+        self._unpacking = Lock()
         self.problem: str | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         try:
@@ -102,15 +108,38 @@ class Store:
         create(path, key)
         return path
 
+    def plain(self, capture: Path, cancelled: Callable[[], bool]) -> Path:
+        """A capture of which single packets can be read: itself, or its unpacked copy.
+
+        It may take long. Raises `SmtpscopeError`.
+        """
+        try:
+            if not is_compressed(capture):
+                return capture
+            key = json.dumps(_identity(capture))
+        except OSError:
+            # Whoever reads it says what is wrong.
+            return capture
+        copy = self.folder / f"{_stem(key)}{_PLAIN}"
+        with self._unpacking:
+            if copy.exists():
+                with suppress(OSError):
+                    os.utime(copy)
+            else:
+                self._tidy()
+                unpack(capture, copy, self.limit, cancelled)
+        return copy
+
     def remove(self, path: Path) -> None:
         for suffix in _BESIDE:
             with suppress(OSError):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
 
-    def kept(self) -> list[Kept]:
-        """All indexes, those opened last first."""
+    @staticmethod
+    def kept_in(folder: Path) -> list[Kept]:
+        """All indexes and copies in a folder, those opened last first."""
         found = []
-        for path in self.folder.glob(f"*{_SUFFIX}"):
+        for path in (*folder.glob(f"*{_SUFFIX}"), *folder.glob(f"*{_PLAIN}")):
             with suppress(OSError):
                 known = path.stat()
                 size = sum(
@@ -123,10 +152,10 @@ class Store:
 
     def _tidy(self) -> None:
         """Throw away what nobody finished, and the oldest beyond the limit."""
-        room = self._limit
-        for path, size, _ in self.kept():
+        room = self.limit
+        for path, size, _ in self.kept_in(self.folder):
             owner = path.stem.split("-")[1:2]
-            unfinished = not _complete(path)
+            unfinished = path.suffix == _SUFFIX and not _complete(path)
             if unfinished and owner and _alive(owner[0]):
                 continue
             room -= size

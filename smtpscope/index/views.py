@@ -19,6 +19,9 @@ from smtpscope.index.schema import APPLICATION, VERSION
 from smtpscope.index.where import Where
 from smtpscope.index.writer import Progress
 
+SEARCHED = 20_000
+"""Rows that are searched at once."""
+
 
 class DamagedError(SmtpscopeError):
     """The index is not what it should be."""
@@ -161,6 +164,26 @@ class Index:
             ).fetchone()
         return SessionRow(*row) if row is not None else None
 
+    def first(self, filter: Filter, count: int) -> list[SessionRow]:
+        """The first sessions that a filter shows."""
+        where = Where(filter, self.captures)
+        where.prepare(self._connection)
+        with telling_damage():
+            rows = self._connection.execute(
+                f"SELECT {', '.join(SessionRow._fields)} FROM sessions WHERE {where.sql}"
+                " ORDER BY id LIMIT ?",
+                (*where.parameters, count),
+            ).fetchall()
+        return [SessionRow(*row) for row in rows]
+
+    def ordinals(self, id: int) -> list[int]:
+        """Which of a session's transactions have a message."""
+        with telling_damage():
+            rows = self._connection.execute(
+                "SELECT ordinal FROM messages WHERE session = ? ORDER BY ordinal", (id,)
+            ).fetchall()
+        return [ordinal for (ordinal,) in rows]
+
     def details(self, id: int) -> tuple[bytes, str]:
         """Where a session's packets lie, and what it shows beside the others."""
         with telling_damage():
@@ -239,20 +262,28 @@ class View:
         where = Where(filter, self._index.captures)
         where.prepare(self._connection)
         name, session = self._table.name, self._table.session
-        compare, way = ("<", "DESC") if backwards else (">", "ASC")
-        chosen = f"t.{session} IN (SELECT id FROM sessions WHERE {where.sql})"
-        if self._natural:
-            sql = f"SELECT id FROM {name} t WHERE id {compare} ? AND {chosen} ORDER BY id {way}"
-        else:
-            sql = (
-                f"SELECT l.rowid FROM temp.list l JOIN {name} t ON t.id = l.id"
-                f" WHERE l.rowid {compare} ? AND {chosen} ORDER BY l.rowid {way}"
-            )
-        with telling_damage():
-            row = self._connection.execute(
-                f"{sql} LIMIT 1", (position + 1, *where.parameters)
-            ).fetchone()
-        return row[0] - 1 if row is not None else None
+        chosen = where.sql
+        if session != "id":
+            chosen = f"t.{session} IN (SELECT id FROM sessions WHERE {chosen})"
+        place, rows = ("t.id", f"{name} t")
+        if not self._natural:
+            place, rows = ("l.rowid", f"temp.list l JOIN {name} t ON t.id = l.id")
+        sql = (
+            f"SELECT {place} FROM {rows} WHERE {place} BETWEEN ? AND ? AND {chosen}"
+            f" ORDER BY {place} {'DESC' if backwards else 'ASC'} LIMIT 1"
+        )
+        # In pieces, between which the list can be painted.
+        first = position if backwards else position + 2
+        while 0 < first <= self._length:
+            last = first - SEARCHED if backwards else first + SEARCHED
+            with telling_damage():
+                row = self._connection.execute(
+                    sql, (min(first, last), max(first, last), *where.parameters)
+                ).fetchone()
+            if row is not None:
+                return int(row[0]) - 1
+            first = last
+        return None
 
     def fill(self) -> None:
         """Make the list, or add to it what has been written since it was made."""
@@ -327,10 +358,20 @@ class View:
 
         It may take long and belongs in a thread.
         """
+        with telling_damage():
+            return self._connection.execute(self._over(sql), parameters).fetchall()
+
+    def blocks(self, sql: str, size: int) -> Iterator[list[Any]]:
+        """The same, `size` rows at once: for those that are too many to be held."""
+        with telling_damage():
+            cursor = self._connection.execute(self._over(sql))
+            while block := cursor.fetchmany(size):
+                yield block
+
+    def _over(self, sql: str) -> str:
         name = self._table.name
         rows = name if self._natural else f"(SELECT t.* FROM temp.list l JOIN {name} t USING (id))"
-        with telling_damage():
-            return self._connection.execute(sql.format(sessions=rows), parameters).fetchall()
+        return sql.format(sessions=rows)
 
 
 def connect(path: Path) -> sqlite3.Connection:
