@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,9 +29,12 @@ SHOWN_NOTES = 10
 
 
 class _Commands(click.Group):
-    """The commands; where the first word is none of them, it is a file to read."""
+    """The commands; where the first word is none of them, it is a file to read, and without any
+    the screen is opened."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and _on_terminal():
+            args = ["home"]
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
             args = ["read", *args]
         return super().parse_args(ctx, args)
@@ -41,7 +43,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SMTPSCOPE"},
-    epilog="`smtpscope FILE…` is the same as `smtpscope read FILE…`.",
+    epilog="`smtpscope FILE…` is the same as `smtpscope read FILE…`; `smtpscope` alone lets you"
+    " choose on the screen.",
 )
 @click.version_option(__version__, message="smtpscope %(version)s")
 def cli() -> None:
@@ -104,15 +107,28 @@ def _review_options(command: Any) -> Any:
 def read(files: tuple[str, ...], port: tuple[int, ...], jobs: int | None, **options: Any) -> None:
     """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
 
+    On a terminal this opens the screen; with --no-tui, --format or --fail-on, and for what comes
+    from a pipe, it prints.
+
     SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
     """
     _review(files, port, jobs, **options)
+
+
+@cli.command(hidden=True)
+def home() -> None:
+    """Choose on the screen what to review."""
+    from smtpscope.tui.start import start
+
+    raise click.exceptions.Exit(start([]))
 
 
 @cli.command()
 @_review_options
 def demo(**options: Any) -> None:
     """Review the captures that come with smtpscope."""
+    from smtpscope.places import bundled_captures
+
     _review([str(path) for path in bundled_captures()], (), 1, **options)
 
 
@@ -171,6 +187,15 @@ def _explain(words: tuple[str, ...]) -> None:
 
 
 @cli.command()
+def info() -> None:
+    """Tell versions, and where what is kept on this machine lies, with its size."""
+    from smtpscope.information import lines
+
+    for line in lines():
+        click.echo(line)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema of `--format jsonl`."""
     import json
@@ -180,18 +205,8 @@ def schema() -> None:
     click.echo(json.dumps(jsonl.schema(), indent=2))
 
 
-def bundled_captures() -> list[Path]:
-    """The captures of the package, or of the checkout that it runs from."""
-    package = Path(__file__).parent
-    for folder in (package / "captures", package.parent / "captures"):
-        found = sorted(path for path in folder.glob("*.pcap*") if path.is_file())
-        if found:
-            return found
-    raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
-
-
 def _review(
-    files: Iterable[str],
+    files: Sequence[str],
     ports: Sequence[int],
     jobs: int | None,
     *,
@@ -211,6 +226,19 @@ def _review(
     from smtpscope.session import Severity
 
     policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
+    if not no_tui and fail_on is None and _usual("format") and _on_terminal() and _files(files):
+        from smtpscope.tui.start import start
+
+        raise click.exceptions.Exit(
+            start(
+                [*files],
+                ports=frozenset(ports),
+                policy=policy,
+                jobs=jobs,
+                filter=filter,
+                reveal=reveal_secrets,
+            )
+        )
     spare_collector()
     render: Render[str] = partial(jsonl.dumps, reveal=reveal_secrets)
     if format == "text":
@@ -255,6 +283,25 @@ def _review(
         status = FOUND
     if status:
         raise click.exceptions.Exit(status)
+
+
+def _usual(option: str) -> bool:
+    """Whether the user left an option as it is."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.DEFAULT
+
+
+def _on_terminal() -> bool:
+    """Whether there is a terminal that can have a screen on it."""
+    # Standard input is None where it was closed (`<&-`).
+    both = (sys.stdin, sys.stdout)
+    return all(each and each.isatty() for each in both) and os.environ.get("TERM") != "dumb"
+
+
+def _files(paths: Iterable[str]) -> bool:
+    """Whether all can be read again and again, as a screen has to. What is missing is told when
+    it is opened."""
+    return all(path != "-" and (os.path.isfile(path) or not os.path.exists(path)) for path in paths)
 
 
 def _tell(message: str) -> None:

@@ -117,7 +117,7 @@ class ColumnList(RowList):
             if self.sorted_by is not None and self.sorted_by[0] == column.key:
                 title += "↓" if self.sorted_by[1] else "↑"
             line += [Piece(_fit(title, size, column.right)), Piece(" ")]
-        return self._strip(line, width, self._style("rows--head"))
+        return self.strip(line, width, self.style_of("rows--head"))
 
     def on_click(self, event: events.Click) -> None:
         if event.y >= self.head_height:

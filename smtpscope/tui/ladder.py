@@ -8,14 +8,19 @@ about.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
+from textual.binding import BindingType
 
 from smtpscope.session import Session
 from smtpscope.stream import Direction
 from smtpscope.transcript import Row
+from smtpscope.tui.bars import Bar, Item
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
+from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.views import ViewScreen
 from smtpscope.tui.words import duration
 
 MIN_WIDTH = 40
@@ -129,3 +134,52 @@ def _cut(text: str, room: int) -> str:
     if len(text) <= room // 2 or cell_len(text) <= room:
         return text
     return set_cell_size(text, room - 1).rstrip(" ") + "…"
+
+
+class LadderScreen(ViewScreen[int | None]):
+    """The ladder of a session; Enter leads to the line in the dialogue."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+    hints = (("Enter", "to the line", "screen.choose"),)
+    DEFAULT_CSS = """
+    LadderScreen RowList { height: 1fr; }
+    LadderScreen .ends { height: 1; padding-left: 1; background: $surface; }
+    """
+
+    def __init__(self, session: Session, rows: Sequence[Row], index: int) -> None:
+        """`index`: the row of the dialogue at which the cursor is."""
+        super().__init__()
+        self._session = session
+        self._rows = rows
+        self._index = index
+        self._ladder = Ladder(session, rows, MIN_WIDTH)
+        self.heading = f"Ladder of session {session.number}"
+
+    def body(self) -> Iterator[Any]:
+        yield Bar(classes="ends")
+        self.rungs = RowList(placeholder="nothing was said")
+        yield self.rungs
+
+    def on_mount(self) -> None:
+        self.rungs.focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._lay)
+
+    def _lay(self) -> None:
+        width = self.rungs.scrollable_content_region.width - 1
+        self._ladder = Ladder(self._session, self._rows, width)
+        self.query_one(".ends", Bar).show([Item(*piece) for piece in self._ladder.head()])
+        self.rungs.show(self._ladder, cursor=self._ladder.position(self._index))
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        if event.index < len(self._ladder):
+            self._index = self._ladder.shown[event.index]
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        self.action_choose()
+
+    def action_choose(self) -> None:
+        """Back to the dialogue, at this line."""
+        if len(self._ladder):
+            self.dismiss(self._index)

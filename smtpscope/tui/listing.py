@@ -81,6 +81,15 @@ class Listing(Generic[_R]):
             self._pages.move_to_end(number)
         return page[place] if place < len(page) else None
 
+    def ids(self) -> list[int]:
+        """The ids of all rows, in order. It may take long and belongs in a thread."""
+        view = self._index.view(self._table, self.filter, self.sort, descending=self.descending)
+        try:
+            view.fill()
+            return list(view.ids())
+        finally:
+            view.close()
+
     def show(
         self,
         *,

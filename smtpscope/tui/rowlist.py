@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, ClassVar, Protocol
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,7 +20,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from smtpscope.tui.pieces import STYLES, Line, Piece
+from smtpscope.tui.paint import Painter
+from smtpscope.tui.pieces import Line, Piece
 
 MAX_STRIPS = 1_000
 """Painted lines that are remembered."""
@@ -62,7 +63,7 @@ class Lines:
         return self.lines[index]
 
 
-class RowList(ScrollView, can_focus=True):
+class RowList(Painter, ScrollView, can_focus=True):
     """Rows with a cursor."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -71,7 +72,6 @@ class RowList(ScrollView, can_focus=True):
         "rows--marker",
         "rows--head",
         "rows--placeholder",
-        *(f"piece--{name}" for name in STYLES),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "Down", id="down", show=False),
@@ -96,28 +96,6 @@ class RowList(ScrollView, can_focus=True):
     RowList .rows--marker { color: $scope-accent; }
     RowList .rows--head { color: $scope-dim; text-style: bold; }
     RowList .rows--placeholder { color: $scope-dim; }
-    RowList .piece--client { color: $scope-client; }
-    RowList .piece--server { color: $foreground; }
-    RowList .piece--message { color: $scope-message; }
-    RowList .piece--tls { color: $scope-tls; }
-    RowList .piece--reply { color: $foreground; }
-    RowList .piece--reply2 { color: $scope-good; }
-    RowList .piece--reply3 { color: $scope-good; }
-    RowList .piece--reply4 { color: $scope-warning; }
-    RowList .piece--reply5 { color: $scope-error; }
-    RowList .piece--chat { color: $scope-dim; }
-    RowList .piece--note { color: $scope-note; }
-    RowList .piece--warning { color: $scope-warning; }
-    RowList .piece--error { color: $scope-error; text-style: bold; }
-    RowList .piece--dim { color: $scope-dim; }
-    RowList .piece--strong { text-style: bold; }
-    RowList .piece--head { color: $scope-accent; text-style: bold; }
-    RowList .piece--label { color: $scope-accent; }
-    RowList .piece--time { color: $scope-dim; }
-    RowList .piece--added { color: $scope-good; }
-    RowList .piece--removed { color: $scope-error; }
-    RowList .piece--match { text-style: reverse; }
-    RowList .piece--bar { color: $scope-accent; }
     """
 
     cursor: reactive[int] = reactive(0, init=False, repaint=False)
@@ -148,7 +126,6 @@ class RowList(ScrollView, can_focus=True):
         self._shift = 0
         self._generation = 0
         self._strips: OrderedDict[tuple[object, ...], Strip] = OrderedDict()
-        self._styles: dict[str, Style] = {}
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -208,8 +185,6 @@ class RowList(ScrollView, can_focus=True):
         self._refresh_row(self.cursor)
 
     def notify_style_update(self) -> None:
-        # Another theme, say.
-        self._styles.clear()
         self._strips.clear()
         super().notify_style_update()
 
@@ -240,7 +215,7 @@ class RowList(ScrollView, can_focus=True):
         row = y - self.head_height + round(self.scroll_y)
         if row >= len(self.source):
             text = f" {self.placeholder}" if not len(self.source) and row == 0 else ""
-            return self._strip([Piece(text)], width, self._style("rows--placeholder"))
+            return self.strip([Piece(text)], width, self.style_of("rows--placeholder"))
         at_cursor = row == self.cursor
         focus = self.has_focus
         key = (row, width, at_cursor, at_cursor and focus)
@@ -258,50 +233,15 @@ class RowList(ScrollView, can_focus=True):
     def _row(self, row: int, width: int, at_cursor: bool, focus: bool) -> Strip:
         base = Style()
         if at_cursor:
-            base = self._style("rows--cursor" if focus else "rows--cursor-blurred")
-        marker = self._style("rows--marker")
+            base = self.style_of("rows--cursor" if focus else "rows--cursor-blurred")
+        marker = self.style_of("rows--marker")
         sign = Segment(CURSOR if at_cursor else NO_CURSOR, self.rich_style + base + marker)
-        strip = self._strip(self._line(row, width - 1), width - 1, base)
+        strip = self.strip(self._line(row, width - 1), width - 1, base)
         return Strip([sign, *strip], width)
 
     def _line(self, row: int, width: int) -> Line:
         line = self.source.line(row)
         return _shifted(line, self._shift) if self._shift else line
-
-    def _strip(self, line: Line, width: int, base: Style) -> Strip:
-        """The pieces in exactly `width` cells."""
-        surroundings = self.rich_style + base
-        segments: list[Segment] = []
-        room = width
-        for text, name in line:
-            style = surroundings + self._style(f"piece--{name}") if name else surroundings
-            size = cell_len(text)
-            if size > room:
-                cut = set_cell_size(text, room - 1) + "…" if room > 0 else ""
-                segments.append(Segment(cut, style))
-                room = 0
-                break
-            segments.append(Segment(text, style))
-            room -= size
-        if room:
-            segments.append(Segment(" " * room, surroundings))
-        return Strip(segments, width)
-
-    def _style(self, name: str) -> Style:
-        style = self._styles.get(name)
-        if style is None:
-            background = name in ("rows--cursor", "rows--cursor-blurred")
-            style = self.get_component_rich_style(name, partial=True)
-            if not background:
-                style = Style(
-                    color=style.color,
-                    bold=style.bold,
-                    italic=style.italic,
-                    reverse=style.reverse,
-                    underline=style.underline,
-                )
-            self._styles[name] = style
-        return style
 
     # -- keys and mouse ---------------------------------------------------------------------------
 

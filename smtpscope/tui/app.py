@@ -1,0 +1,165 @@
+"""The application: which screen is shown, themes, keys, and what all screens can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from smtpscope.configuration import Configuration, check_keys
+from smtpscope.display import text
+from smtpscope.errors import SmtpscopeError
+from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.memory import Memory
+from smtpscope.review import Review
+from smtpscope.tui.actions import binding_keys
+from smtpscope.tui.main import MainScreen
+from smtpscope.tui.palette import SessionCommands, screen_commands
+from smtpscope.tui.themes import DARK, THEMES, theme_defaults
+
+MAX_TOLD = 300
+"""Characters of what is told in a corner of the screen."""
+
+
+class ScopeApp(App[None]):
+    """smtpscope on a terminal.
+
+    With `review` it shows these captures, and otherwise the home screen.
+    """
+
+    TITLE = "smtpscope"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar = App.COMMANDS | {SessionCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit", id="quit"),
+        Binding("question_mark", "help", "Help for where you are", id="help"),
+    ]
+    CSS = """
+    Screen { background: $surface; color: $foreground; }
+    Toast { max-width: 70; }
+    """
+
+    def __init__(
+        self,
+        review: Review | None,
+        configuration: Configuration,
+        memory: Memory,
+        *,
+        ports: frozenset[int] = frozenset(),
+        policy: Policy = NO_POLICY,
+        filter: str = "",
+        reveal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.review = review
+        self.configuration = configuration
+        self.memory = memory
+        self._ports = ports
+        self._policy = policy
+        self.first_filter = filter
+        self.reveal = reveal
+        self.save_folder = "."
+        self.open_folder = ""
+        for theme in THEMES:
+            self.register_theme(theme)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theme_defaults(self.current_theme)
+
+    def on_mount(self) -> None:
+        self._take_theme()
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        self.set_keymap(dict(self.configuration.keys))
+        for problem in (
+            *self.configuration.problems,
+            *check_keys(self.configuration, binding_keys()),
+        ):
+            self.tell(problem, "warning")
+        if self.review is None:
+            from smtpscope.tui.home import HomeScreen
+
+            self.push_screen(HomeScreen())
+        else:
+            self._show(self.review)
+
+    def _take_theme(self) -> None:
+        wanted = self.memory.theme(self.configuration.theme) or DARK.name
+        if wanted in self.available_themes:
+            self.theme = wanted
+        else:
+            self.theme = DARK.name
+            self.tell(f"There is no theme {wanted}; Ctrl+P lists them.", "warning")
+
+    def _keep_theme(self, name: str) -> None:
+        self.memory.keep_theme(name, self.configuration.theme)
+        self._tell_memory()
+
+    def open(self, captures: Sequence[str]) -> None:
+        """Review other captures. What is wrong with them is told."""
+        try:
+            review = Review(captures, policy=self._policy, cache_limit=self.configuration.cache_size)
+        except SmtpscopeError as error:
+            self.tell(str(error), "error")
+            return
+        if self.review is not None:
+            self.review.close()
+        self.review = review
+        self._show(review)
+
+    def _show(self, review: Review) -> None:
+        self.memory.keep_captures(review.captures)
+        self._tell_memory()
+        main = MainScreen(review, filter=self.first_filter, reveal=self.reveal)
+        self.first_filter = ""
+        if isinstance(self.screen, MainScreen):
+            self.switch_screen(main)
+        else:
+            self.push_screen(main)
+
+    def _tell_memory(self) -> None:
+        if self.memory.problem is not None:
+            self.tell(self.memory.problem, "warning")
+            self.memory.problem = None
+
+    def rebuild(self) -> None:
+        """The index is damaged: make it anew, without a word."""
+        review = self.review
+        if review is None:
+            return
+        try:
+            review.again()
+        except SmtpscopeError as error:
+            self.tell(str(error), "error")
+            return
+        while not isinstance(self.screen, MainScreen) and len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.switch_screen(MainScreen(review, reveal=self.reveal))
+
+    def tell(
+        self, words: str, severity: Literal["information", "warning", "error"] = "information"
+    ) -> None:
+        """Say something in a corner of the screen."""
+        self.notify(text(words, MAX_TOLD), severity=severity, markup=False)
+
+    def action_help(self) -> None:
+        from smtpscope.tui.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_home(self) -> None:
+        """Choose other captures."""
+        from smtpscope.tui.home import HomeScreen
+
+        self.push_screen(HomeScreen())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action of the screen, and what the whole program can do."""
+        yield from screen_commands(screen)
+        yield SystemCommand("Open other captures", "The home screen", self.action_home)
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+        yield SystemCommand("Help", "The keys of this screen", self.action_help)
+        yield SystemCommand("Quit", "Leave smtpscope", self.action_quit)

@@ -1,0 +1,143 @@
+"""Where somebody begins who named no capture: recent ones, a file to open, the demonstration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from smtpscope import __version__
+from smtpscope.display import text
+from smtpscope.errors import SmtpscopeError
+from smtpscope.memory import Recent
+from smtpscope.places import bundled_captures
+from smtpscope.tui.columns import Column, ColumnList
+from smtpscope.tui.pieces import Piece
+from smtpscope.tui.prompts import AskPathScreen
+from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.views import ViewScreen
+from smtpscope.tui.words import date, octets
+
+COLUMNS = (
+    Column("name", "recent captures", 24, 2, priority=10),
+    Column("folder", "folder", 20, 3, priority=5),
+    Column("size", "size", 9, priority=7, right=True),
+    Column("opened", "opened", 19, priority=6),
+)
+
+
+class Kept(NamedTuple):
+    """A capture that was open before; `size` is None where it is no longer there."""
+
+    recent: Recent
+    size: int | None
+
+
+class _Cells:
+    def __init__(self, rows: list[Kept]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def marked(self, index: int) -> bool:
+        return False
+
+    def cells(self, index: int) -> list[Piece]:
+        (captures, opened), size = self.rows[index]
+        first = Path(captures[0])
+        more = f" and {len(captures) - 1} more" if len(captures) > 1 else ""
+        gone = size is None
+        return [
+            Piece(text(first.name, 200) + more, "dim" if gone else "strong"),
+            Piece(text(str(first.parent), 300), "dim"),
+            Piece(
+                octets(size) if size is not None else "gone", "" if size is not None else "warning"
+            ),
+            Piece(date(int(opened * 1e9)), "time"),
+        ]
+
+
+class HomeScreen(ViewScreen[None]):
+    """Home: choose what to review."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "open", "Open a capture", id="open"),
+        Binding("d", "demo", "The captures that come with smtpscope", id="demo"),
+    ]
+    hints = (
+        ("Enter", "review", "screen.choose"),
+        ("o", "open a file", "screen.open"),
+        ("d", "demo", "screen.demo"),
+    )
+    DEFAULT_CSS = """
+    HomeScreen > Vertical { height: auto; padding: 1 2; }
+    HomeScreen Static { width: 100%; height: auto; }
+    HomeScreen ColumnList { height: 1fr; }
+    """
+    heading = "Home"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[Kept] = []
+
+    def body(self) -> Iterator[Any]:
+        with Vertical():
+            yield Static(
+                Content.from_markup(
+                    "[bold $scope-accent]smtpscope[/] $version\n"
+                    "See what mail clients and servers really said to each other.\n\n"
+                    "[bold $scope-accent]o[/]  open a capture (pcap, pcapng; also gzip, zstd)\n"
+                    "[bold $scope-accent]d[/]  demo: the captures that come with smtpscope\n"
+                    "[bold $scope-accent]?[/]  help: keys, signs, filters",
+                    version=__version__,
+                )
+            )
+        self.list = ColumnList(COLUMNS, placeholder="none yet: press o to open one, d for the demo")
+        yield self.list
+
+    def on_mount(self) -> None:
+        self._rows = [Kept(recent, _size(recent)) for recent in self.scope.memory.recent]
+        self.list.show_cells(_Cells(self._rows))
+        self.list.focus()
+
+    def action_back(self) -> None:
+        if self.scope.review is not None:
+            self.dismiss(None)
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        self.action_choose()
+
+    def action_choose(self) -> None:
+        """Review the captures of the row."""
+        if self.list.cursor < len(self._rows):
+            self.scope.open(self._rows[self.list.cursor].recent.captures)
+
+    def action_open(self) -> None:
+        """Ask for a path."""
+
+        def named(path: str | None) -> None:
+            if path and path.strip():
+                self.scope.open([os.path.expanduser(path.strip())])
+
+        self.app.push_screen(AskPathScreen("Which capture?", self.scope.open_folder), named)
+
+    def action_demo(self) -> None:
+        """Review the captures that come with smtpscope."""
+        try:
+            self.scope.open([str(path) for path in bundled_captures()])
+        except SmtpscopeError as error:
+            self.scope.tell(str(error), "error")
+
+
+def _size(recent: Recent) -> int | None:
+    try:
+        return sum(os.stat(capture).st_size for capture in recent.captures)
+    except OSError:
+        return None

@@ -1,0 +1,124 @@
+"""The messages of the captures, as a mailbox: date, sender, recipients, subject, size, outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from smtpscope.display import text
+from smtpscope.index.views import MESSAGES, MessageRow
+from smtpscope.tui.columns import Column, ColumnList
+from smtpscope.tui.listing import Listing
+from smtpscope.tui.message import MessageScreen
+from smtpscope.tui.pieces import Piece
+from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.sessions import people
+from smtpscope.tui.words import date, octets
+
+if TYPE_CHECKING:
+    from smtpscope.tui.main import MainScreen
+
+COLUMNS = (
+    Column("number", "#", 5, priority=2, right=True),
+    Column("date", "received", 19, priority=4),
+    Column("from", "from", 16, 2, priority=8),
+    Column("to", "to", 16, 2, priority=7),
+    Column("subject", "subject", 16, 4, priority=9),
+    Column("parts", "parts", 5, priority=1, right=True),
+    Column("size", "size", 9, priority=5, right=True),
+    Column("outcome", "outcome", 12, priority=6),
+)
+
+_OUTCOMES = {2: "accepted", 4: "deferred", 5: "refused"}
+
+
+class MessageCells:
+    """The rows of the mailbox."""
+
+    def __init__(self, listing: Listing[MessageRow], main: MainScreen) -> None:
+        self._listing = listing
+        self._main = main
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def marked(self, index: int) -> bool:
+        row = self._listing.row(index)
+        return row is not None and row.session in self._main.marked
+
+    def cells(self, index: int) -> Sequence[Piece]:
+        row = self._listing.row(index)
+        if row is None:
+            return []
+        klass = row.code // 100 if row.code is not None else 0
+        outcome = f"{row.code} {_OUTCOMES.get(klass, '')}" if row.code is not None else "no answer"
+        return [
+            Piece(str(row.id), "dim"),
+            Piece(date(row.time, utc=self._main.time_mode == "utc"), "time"),
+            Piece("-" if row.sender is None else text(row.sender, 100) or "<>"),
+            Piece(people(row.recipients)),
+            Piece(text(row.subject, 300) if row.subject else "(no subject)", "message"),
+            Piece(str(row.parts)),
+            Piece(octets(row.size)),
+            Piece(outcome, f"reply{klass}" if klass in _OUTCOMES else "warning"),
+        ]
+
+
+class MessagesPane(Container):
+    """The mailbox; Enter opens a message."""
+
+    DEFAULT_CSS = """
+    MessagesPane > ColumnList { height: 1fr; }
+    """
+
+    def __init__(self, main: MainScreen) -> None:
+        super().__init__(id="messages-pane", classes="-follows-filter")
+        self._main = main
+        self._listing: Listing[MessageRow] | None = None
+
+    def compose(self) -> ComposeResult:
+        self.list = ColumnList(COLUMNS, id="messages", placeholder="no messages")
+        yield self.list
+
+    def on_unmount(self) -> None:
+        if self._listing is not None:
+            self._listing.close()
+
+    def enter(self) -> None:
+        """Show it: with the filter of the sessions."""
+        if self._listing is None:
+            self._listing = Listing(
+                self._main.review.index, MESSAGES, self.call_later, self._listed
+            )
+            self.list.show_cells(MessageCells(self._listing, self._main))
+        self.refilter()
+        self.list.focus()
+
+    def refilter(self) -> None:
+        """Show the messages of the sessions that are shown."""
+        if self._listing is not None:
+            self._listing.show(filter=self._main.sessions.listing.filter)
+
+    def _listed(self) -> None:
+        assert self._listing is not None
+        self.list.sorted_by = (self._listing.sort, self._listing.descending)
+        self.list.rows_changed()
+
+    def on_column_list_head_clicked(self, event: ColumnList.HeadClicked) -> None:
+        assert self._listing is not None
+        again = self._listing.sort == event.key
+        descending = not self._listing.descending if again else False
+        self._listing.show(sort=event.key, descending=descending)
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        self.open_selected()
+
+    def open_selected(self) -> None:
+        """Open the message at the cursor."""
+        row = self._listing.row(self.list.cursor) if self._listing is not None else None
+        session = self._main.review.index.session(row.session) if row is not None else None
+        if row is not None and session is not None:
+            self.app.push_screen(MessageScreen(self._main.review, session, row.ordinal))

@@ -1,0 +1,85 @@
+"""The command palette: every action of the screen, and every session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from textual.app import SystemCommand
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.screen import Screen
+
+from smtpscope.display import text
+from smtpscope.filters import FilterError, parse
+from smtpscope.index.views import SessionRow
+from smtpscope.stream import Endpoint
+from smtpscope.tui.main import MainScreen
+from smtpscope.tui.sessions import people
+
+MAX_SESSIONS = 20
+"""Sessions that are offered at once."""
+
+
+def screen_commands(screen: Screen[object]) -> Iterator[SystemCommand]:
+    """What the keys of a screen do, as commands."""
+    told: set[str] = set()
+    for _, binding, enabled, _ in screen.active_bindings.values():
+        if enabled and binding.id is not None and binding.description not in told:
+            told.add(binding.description)
+            yield _command(screen, binding)
+
+
+def _command(screen: Screen[object], binding: Binding) -> SystemCommand:
+    async def run() -> None:
+        await screen.run_action(binding.action)
+
+    return SystemCommand(binding.description, f"Key: {key_name(binding)}", run)
+
+
+def key_name(binding: Binding) -> str:
+    """The keys of a binding as a user knows them."""
+    names = {"slash": "/", "question_mark": "?", "escape": "Esc", "space": "Space"}
+    keys = (key.strip() for key in binding.key.split(","))
+    return ", ".join(names.get(key, key) for key in keys)
+
+
+class SessionCommands(Provider):
+    """Sessions by number, address or subject."""
+
+    async def discover(self) -> Hits:
+        for row in self._found(""):
+            yield DiscoveryHit(Content(_title(row)), partial(self._go, row.id), text=_title(row))
+
+    async def search(self, query: str) -> Hits:
+        for score, row in enumerate(self._found(query)):
+            yield Hit(
+                1 - score / 100, Content(_title(row)), partial(self._go, row.id), text=_title(row)
+            )
+
+    def _found(self, query: str) -> list[SessionRow]:
+        screen = self.screen
+        if not isinstance(screen, MainScreen):
+            return []
+        words = query.strip()
+        if words.isdigit():
+            wanted = f"number == {words[:15]}"
+        else:
+            wanted = '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"' if words else ""
+        try:
+            return screen.review.index.first(parse(wanted), MAX_SESSIONS)
+        except FilterError:
+            return []
+
+    def _go(self, id: int) -> None:
+        screen = self.screen
+        if isinstance(screen, MainScreen):
+            screen.show_session(id)
+
+
+def _title(row: SessionRow) -> str:
+    client = Endpoint(row.client, row.client_port)
+    server = Endpoint(row.server, row.port)
+    said = f"{people(row.senders, '<>')} → {people(row.recipients)}" if row.senders != "[]" else ""
+    return text(f"Session {row.number}: {client} → {server} {said}".rstrip(), 200)

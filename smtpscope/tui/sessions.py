@@ -1,0 +1,368 @@
+"""The sessions: their list, and below it the dialogue and the explanation of the selected line."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from smtpscope.display import text
+from smtpscope.explanation import Fact, explain
+from smtpscope.index.views import SESSIONS, SessionRow
+from smtpscope.session import Session, Severity
+from smtpscope.stream import Endpoint
+from smtpscope.transcript import Row
+from smtpscope.tui.background import Newest
+from smtpscope.tui.columns import Column, ColumnList
+from smtpscope.tui.dialogue import Dialogue
+from smtpscope.tui.listing import Listing
+from smtpscope.tui.pieces import SYMBOLS, Line, Piece
+from smtpscope.tui.rowlist import Lines, NoRows, RowList
+from smtpscope.tui.words import clock, duration
+
+if TYPE_CHECKING:
+    from smtpscope.tui.main import MainScreen
+
+MAX_SHOWN = 100
+"""Characters of one value in the list."""
+NARROW = 100
+"""Columns of the terminal below which the explanation stands under the dialogue."""
+
+COLUMNS = (
+    Column("number", "#", 5, priority=10, right=True),
+    Column("capture", "capture", 10, 1, priority=4),
+    Column("start", "start", 12, priority=5),
+    Column("client", "client", 15, 1, priority=7),
+    Column("server", "server", 14, 1, priority=3),
+    Column("from", "from", 12, 2, priority=6),
+    Column("to", "to", 12, 2, priority=6),
+    Column("messages", "msgs", 4, priority=2, right=True),
+    Column("last", "last", 9, priority=9),
+    Column("tls", "tls", 5, priority=4),
+    Column("duration", "time", 7, priority=5, right=True),
+    Column("severity", "!", 4, priority=9),
+)
+
+
+class SessionCells:
+    """The rows of the list of sessions."""
+
+    def __init__(self, listing: Listing[SessionRow], main: MainScreen) -> None:
+        self._listing = listing
+        self._main = main
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def marked(self, index: int) -> bool:
+        row = self._listing.row(index)
+        return row is not None and row.id in self._main.marked
+
+    def cells(self, index: int) -> Sequence[Piece]:
+        row = self._listing.row(index)
+        if row is None:
+            return []
+        last = f"{row.last} {row.last_enhanced or ''}".rstrip() if row.last is not None else "-"
+        word = Severity(row.severity).word if row.severity > 0 else ""
+        return [
+            Piece(str(row.number), "dim"),
+            Piece(text(self._main.review.names[row.capture], MAX_SHOWN), "dim"),
+            Piece(clock(row.start, utc=self._main.time_mode == "utc"), "time"),
+            Piece(str(Endpoint(row.client, row.client_port))),
+            Piece(str(Endpoint(row.server, row.port))),
+            Piece(people(row.senders, "<>")),
+            Piece(people(row.recipients)),
+            Piece(str(row.messages)),
+            Piece(last, f"reply{row.last // 100}" if row.last and row.last >= 400 else ""),
+            _tls(row),
+            Piece(duration(row.duration)),
+            Piece(f"{SYMBOLS[word]}{row.findings}" if word else "", word),
+        ]
+
+
+def people(listed: str, nobody: str = "") -> str:
+    """Addresses of an index, shortened: the first one and how many more."""
+    found = json.loads(listed)
+    if not found:
+        return ""
+    first = text(found[0], MAX_SHOWN) or nobody
+    return f"{first} +{len(found) - 1}" if len(found) > 1 else first
+
+
+def _tls(row: SessionRow) -> Piece:
+    if row.tls is None:
+        return Piece("-", "dim")
+    version = (row.tls_version or "").removeprefix("TLSv").removeprefix("TLS ")
+    return Piece(text(version, 8) or "yes", "tls")
+
+
+class SessionsPane(Container):
+    """The list, the dialogue, the explanation."""
+
+    DEFAULT_CSS = """
+    SessionsPane { layout: vertical; }
+    SessionsPane > #sessions { height: 2fr; }
+    SessionsPane > #said { height: 3fr; layout: horizontal; }
+    SessionsPane #dialogue {
+        width: 3fr; height: 100%; border-top: solid $panel; border-title-color: $scope-dim;
+    }
+    SessionsPane #explanation {
+        width: 2fr; height: 100%; border-top: solid $panel; border-title-color: $scope-dim;
+        border-left: solid $panel;
+    }
+    SessionsPane #dialogue:focus, SessionsPane #explanation:focus {
+        border-title-color: $scope-accent;
+    }
+    SessionsPane.-narrow > #said { layout: vertical; height: 2fr; }
+    SessionsPane.-narrow > #sessions { height: 1fr; }
+    SessionsPane.-narrow #dialogue { width: 100%; height: 3fr; }
+    SessionsPane.-narrow #explanation { width: 100%; height: 2fr; border-left: none; }
+    SessionsPane.-full > #sessions { display: none; }
+    SessionsPane.-full > #said { height: 1fr; }
+    """
+
+    def __init__(self, main: MainScreen) -> None:
+        super().__init__(id="sessions-pane")
+        self.main = main
+        self.session: Session | None = None
+        self.row: SessionRow | None = None
+        self.dialogue: Dialogue | None = None
+        self._loader: Newest[Session] = Newest(self.call_later)
+        self._position: tuple[int, int] | None = None
+        self._entering = 0
+
+    def compose(self) -> ComposeResult:
+        columns = [each for each in COLUMNS if each.key != "capture" or self.main.several]
+        self.list = ColumnList(columns, id="sessions", placeholder="no sessions yet")
+        self.lines = RowList(id="dialogue")
+        self.facts = RowList(id="explanation")
+        self.lines.border_title = "Dialogue"
+        self.facts.border_title = "Explanation"
+        yield self.list
+        with Container(id="said"):
+            yield self.lines
+            yield self.facts
+
+    def on_mount(self) -> None:
+        self.listing: Listing[SessionRow] = Listing(
+            self.main.review.index, SESSIONS, self.call_later, self._listed
+        )
+        cells = SessionCells(self.listing, self.main)
+        self.list.show_cells(_Without(cells, COLUMNS, self.list.columns))
+        self.list.sorted_by = ("number", False)
+
+    def on_unmount(self) -> None:
+        self._loader.close()
+        self.listing.close()
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < NARROW, "-narrow")
+
+    # -- the list ---------------------------------------------------------------------------------
+
+    def grow(self) -> None:
+        """Show what has been found since."""
+        if self.listing.grow():
+            first = self.row is None
+            self.list.rows_changed()
+            if first:
+                self._select(self.list.cursor)
+
+    def _listed(self) -> None:
+        """Another list is there: the cursor stays on its session, if that is still shown."""
+        position = self.listing.view.position(self.row.id) if self.row is not None else None
+        self.list.placeholder = (
+            "no session is shown by this filter; Esc in the filter clears it"
+            if self.listing.filter.text.strip()
+            else "no sessions yet"
+        )
+        self.list.sorted_by = (self.listing.sort, self.listing.descending)
+        self.list.rows_changed()
+        self.list.go(position or 0)
+        self._select(self.list.cursor)
+        self.main.listed()
+
+    def sort(self, key: str) -> None:
+        """Sort by a column; by the same one again the other way round."""
+        again = self.listing.sort == key
+        self.listing.show(sort=key, descending=not self.listing.descending if again else False)
+
+    def sort_next(self) -> None:
+        """Sort by the next column."""
+        keys = [column.key for column in self.list.columns]
+        at = keys.index(self.listing.sort) if self.listing.sort in keys else -1
+        self.listing.show(sort=keys[(at + 1) % len(keys)], descending=False)
+
+    def on_column_list_head_clicked(self, event: ColumnList.HeadClicked) -> None:
+        self.sort(event.key)
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        if event.rows is self.list:
+            self._select(event.index)
+        elif event.rows is self.lines:
+            self._explain()
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        if event.rows is self.list:
+            self.add_class("-full")
+            self.lines.focus()
+        elif event.rows is self.lines and self.dialogue is not None:
+            row = self.dialogue.row(event.index)
+            if row is not None and row.kind == "message":
+                self.main.action_message()
+            elif self.dialogue.toggle(event.index):
+                self.lines.rows_changed()
+                self._explain()
+
+    def back(self) -> bool:
+        """One step back towards the list; whether there was one."""
+        if self.has_class("-full"):
+            self.remove_class("-full")
+        elif self.list.has_focus:
+            return False
+        self.list.focus()
+        return True
+
+    def show_session(self, id: int, span_start: tuple[int, int] | None = None) -> bool:
+        """Go to a session, and in it to a finding by direction and offset; whether it is shown."""
+        position = self.listing.view.position(id)
+        if position is None:
+            return False
+        self._position = span_start
+        if self.list.cursor == position:
+            self._select(position)
+        self.list.go(position)
+        return True
+
+    # -- the dialogue -----------------------------------------------------------------------------
+
+    def _select(self, position: int) -> None:
+        row = self.listing.row(position)
+        self.row = row
+        if row is None:
+            self._loader.cancel()
+            self._put(None)
+            return
+        review = self.main.review
+        self._loader.run(
+            lambda cancelled: review.details(row, cancelled).session(), self._put, self._failed
+        )
+
+    def reload(self) -> None:
+        """Lay the dialogue out anew: with or without secrets, or with other times."""
+        cursor = self.lines.cursor
+        self._put(self.session, cursor)
+
+    def _failed(self, problem: str) -> None:
+        self.session = self.dialogue = None
+        self.lines.placeholder = text(problem, 500)
+        self.lines.show(NoRows())
+        self.facts.show(NoRows())
+
+    def _put(self, session: Session | None, cursor: int = 0) -> None:
+        self.session = session
+        if session is None:
+            self.dialogue = None
+            self.lines.placeholder = ""
+            self.lines.show(NoRows())
+            self.facts.show(NoRows())
+            return
+        main = self.main
+        self.dialogue = Dialogue(session, reveal=main.reveal, mode=main.time_mode)
+        if self._position is not None:
+            cursor = self._find(self._position)
+            self._position = None
+        entering, self._entering = self._entering, 0
+        if entering:
+            start = -1 if entering > 0 else len(self.dialogue)
+            cursor = self.dialogue.next_finding(start, entering) or 0
+        self.lines.placeholder = "nothing was said"
+        self.lines.border_title = f"Dialogue of session {session.number}"
+        self.lines.show(self.dialogue, cursor=cursor)
+        if entering:
+            self.lines.focus()
+        self._explain()
+
+    def _find(self, place: tuple[int, int]) -> int:
+        dialogue = self.dialogue
+        assert dialogue is not None
+        for index, row in enumerate(dialogue.rows):
+            if row.finding is not None and (row.finding.span.direction, row.finding.span.start) == (
+                place
+            ):
+                return dialogue.position(index)
+        return 0
+
+    @property
+    def selected(self) -> Row | None:
+        """The row of the dialogue on which the cursor is."""
+        return self.dialogue.row(self.lines.cursor) if self.dialogue is not None else None
+
+    def next_finding(self, way: int) -> None:
+        """Go to the next (1) or previous (-1) finding: in this session, or in another one."""
+        if self.dialogue is not None:
+            found = self.dialogue.next_finding(
+                self.lines.cursor if self.lines.has_focus or way > 0 else 0, way
+            )
+            if found is not None:
+                self.lines.go(found)
+                self.lines.focus()
+                return
+        self.main.next_session_with_finding(way)
+
+    def enter_at_finding(self, position: int, way: int) -> None:
+        """Go to another session, and to its first (1) or last (-1) finding."""
+        self._entering = way
+        self.list.go(position)
+
+    def _explain(self) -> None:
+        row = self.selected
+        if row is None or self.session is None:
+            self.facts.show(NoRows())
+            return
+        facts = explain(self.session, row, reveal=self.main.reveal)
+        width = max(self.facts.scrollable_content_region.width - 2, 30)
+        self.facts.show(Lines(list(fact_lines(facts, width))))
+
+
+def fact_lines(facts: Sequence[Fact], width: int) -> list[Line]:
+    """Facts in two columns, the texts wrapped to `width` cells in all."""
+    label_width = min(max((cell_len(fact.label) for fact in facts), default=0), 16) + 1
+    found: list[Line] = []
+    for label, words, style in facts:
+        shown = textwrap.wrap(words, max(width - label_width, 20)) or [""]
+        for number, line in enumerate(shown):
+            head = "" if number else label
+            symbol = f"{SYMBOLS[style]} " if style and not number else ""
+            found.append(
+                [
+                    Piece(head[: label_width - 1].ljust(label_width), "label"),
+                    Piece(symbol + line, style),
+                ]
+            )
+    return found
+
+
+class _Without:
+    """Cells of fewer columns than there could be."""
+
+    def __init__(
+        self, cells: SessionCells, every: Sequence[Column], kept: Sequence[Column]
+    ) -> None:
+        self._cells = cells
+        self._kept = [index for index, column in enumerate(every) if column in kept]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def marked(self, index: int) -> bool:
+        return self._cells.marked(index)
+
+    def cells(self, index: int) -> Sequence[Piece]:
+        cells = self._cells.cells(index)
+        return [cells[each] for each in self._kept] if cells else []
