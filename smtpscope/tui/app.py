@@ -100,7 +100,12 @@ class ScopeApp(App[None]):
     def open(self, captures: Sequence[str]) -> None:
         """Review other captures. What is wrong with them is told."""
         try:
-            review = Review(captures, policy=self._policy, cache_limit=self.configuration.cache_size)
+            review = Review(
+                captures,
+                ports=self._ports,
+                policy=self._policy,
+                cache_limit=self.configuration.cache_size,
+            )
         except SmtpscopeError as error:
             self.tell(str(error), "error")
             return
