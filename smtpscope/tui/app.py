@@ -39,6 +39,7 @@ class ScopeApp(App[None]):
     ]
     CSS = """
     Screen { background: $surface; color: $foreground; }
+    ModalScreen { background: $background 60%; }
     Toast { max-width: 70; }
     """
 
@@ -166,5 +167,3 @@ class ScopeApp(App[None]):
         yield from screen_commands(screen)
         yield SystemCommand("Open other captures", "The home screen", self.action_home)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
-        yield SystemCommand("Help", "The keys of this screen", self.action_help)
-        yield SystemCommand("Quit", "Leave smtpscope", self.action_quit)

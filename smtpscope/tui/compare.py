@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
@@ -50,6 +50,18 @@ def _side(row: Row | None, width: int, ranges: list[Range], style: str) -> Line:
     return [*line, Piece(" " * room)]
 
 
+class Comparison(NamedTuple):
+    """Two dialogues side by side; making it may take long and belongs in a thread."""
+
+    heading: str
+    pairs: list[Pair]
+
+    @classmethod
+    def of(cls, left: Session, right: Session, *, reveal: bool = False) -> Comparison:
+        pairs = compare(*(list(rows(each, reveal=reveal)) for each in (left, right)))
+        return cls(f"Session {left.number} and session {right.number}", pairs)
+
+
 class _Pairs:
     """Pairs as rows of some width, made when they are looked at."""
 
@@ -72,14 +84,11 @@ class CompareScreen(ViewScreen[None]):
     CompareScreen RowList { height: 1fr; }
     """
 
-    def __init__(self, left: Session, right: Session, *, reveal: bool = False) -> None:
+    def __init__(self, comparison: Comparison) -> None:
         super().__init__()
-        self._pairs = compare(list(rows(left, reveal=reveal)), list(rows(right, reveal=reveal)))
+        self._pairs = comparison.pairs
         differ = sum(pair.kind != SAME for pair in self._pairs)
-        self.heading = (
-            f"Session {left.number} and session {right.number}: {differ:,} of"
-            f" {len(self._pairs):,} lines differ"
-        )
+        self.heading = f"{comparison.heading}: {differ:,} of {len(self._pairs):,} lines differ"
 
     def body(self) -> Iterator[Any]:
         self.rows = RowList(placeholder="neither says anything")

@@ -99,13 +99,16 @@ class ExportScreen(ModalScreen[None]):
         Binding("ctrl+s", "export", "Export", show=False),
     ]
     DEFAULT_CSS = """
-    ExportScreen { align: center middle; background: $background 60%; }
+    ExportScreen { align: center middle; }
     ExportScreen > Vertical {
         width: 76; max-width: 96%; height: auto; padding: 0 2; background: $panel;
         border: round $scope-accent; border-title-color: $scope-accent;
     }
     ExportScreen Horizontal { height: auto; }
-    ExportScreen RadioSet { width: 1fr; background: $panel; border: none; padding: 0; }
+    ExportScreen RadioSet {
+        width: 1fr; height: auto; background: $panel; border: none; padding: 0;
+        &:focus { border: none; background-tint: $foreground 0%; }
+    }
     ExportScreen Input { border: none; height: 1; background: $surface; padding: 0 1; }
     ExportScreen Static { width: 100%; color: $scope-dim; margin-top: 1; }
     ExportScreen .buttons { align: right middle; margin-top: 1; }

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("severity", "severity", 10, priority=9),
     Column("rule", "rule", 22, 1, priority=10),
-    Column("summary", "what", 20, 3, priority=6),
+    Column("summary", "what", 36, 3, priority=6),
     Column("group", "group", 9, priority=3),
     Column("count", "findings", 8, priority=7, right=True),
     Column("sessions", "sessions", 8, priority=8, right=True),
     Column("first", "first", 19, priority=5),
-    Column("last", "last", 19, priority=4),
+    Column("last", "last", 19, priority=2),
 )
 
 
@@ -127,7 +127,7 @@ class FindingsPane(Container):
     """
 
     def __init__(self, main: MainScreen) -> None:
-        super().__init__(id="findings-pane", classes="-follows-filter")
+        super().__init__(id="findings-pane", classes="-follows-filter -tells-times")
         self._main = main
         self._rows: list[Told] = []
         self._sort: tuple[str, bool] | None = None
@@ -135,7 +135,7 @@ class FindingsPane(Container):
 
     def compose(self) -> ComposeResult:
         self.list = ColumnList(COLUMNS, id="findings", placeholder="nothing was found")
-        self.about = RowList(id="rule")
+        self.about = RowList(id="rule", beside=True)
         self.about.border_title = "What it means"
         yield self.list
         yield self.about
@@ -154,6 +154,10 @@ class FindingsPane(Container):
             return
         filter, index = self._main.sessions.listing.filter, self._main.review.index
         self._loader.run(lambda cancelled: told(index, filter), self._show, lambda problem: None)
+
+    def retime(self) -> None:
+        """Show times in another way."""
+        self._show(self._rows)
 
     def _show(self, rows: list[Told]) -> None:
         self._rows = rows
@@ -174,7 +178,7 @@ class FindingsPane(Container):
             each = self._rows[event.index]
             group, rule = RULES[each.rule]
             facts = [
-                Fact(each.severity.word, each.rule, each.severity.word),
+                Fact("Finding", f"{each.severity.word} {each.rule}", each.severity.word),
                 Fact("What", rule.summary),
                 Fact("To do", rule.advice),
                 Fact("Source", rule.spec),

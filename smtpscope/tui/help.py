@@ -13,12 +13,10 @@ from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.fields import FIELDS
 from smtpscope.places import config_folder
-from smtpscope.tui.palette import key_name
+from smtpscope.tui.palette import MOVING, key_name
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
 from smtpscope.tui.rowlist import Lines, RowList
 from smtpscope.tui.views import ViewScreen
-
-_MOVING = ("down", "up", "page_down", "page_up", "top", "bottom", "left", "right", "choose")
 
 _FILTERS = (
     ("code >= 500", "a reply of 500 or above came"),
@@ -52,22 +50,25 @@ class HelpScreen(ViewScreen[None]):
 
 def help_lines(screen: Screen[Any]) -> Iterator[Line]:
     """What helps on a screen."""
-    bindings = [active.binding for active in screen.active_bindings.values()]
-    known = {binding.id: binding for binding in bindings if binding.id is not None}
-    here = [binding for id, binding in known.items() if id not in _MOVING]
+    found: dict[str, tuple[str, list[str]]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.id is not None:
+            keys = found.setdefault(binding.id, (binding.description, []))[1]
+            keys.append(key_name(binding))
     what = (screen.__class__.__doc__ or "").split("\n")[0].removesuffix(".")
     yield [Piece(what, "head")]
     yield []
-    for binding in here:
-        id = binding.id if binding.id != binding.description else ""
-        yield _key(key_name(binding), binding.description, id or "")
+    for id, (does, keys) in found.items():
+        if id not in MOVING:
+            yield _key(keys, does, id)
     yield []
     yield [Piece("Moving", "head")]
-    for id in _MOVING:
-        if id in known:
-            yield _key(key_name(known[id]), known[id].description, id)
-    yield _key("Ctrl+P", "Palette: every action and every session", "")
-    yield _key("mouse", "Click selects, double click opens, a head sorts, the wheel scrolls", "")
+    for id in MOVING:
+        if id in found:
+            yield _key(found[id][1], found[id][0], id)
+    yield _key(["Ctrl+P"], "Palette: every action and every session")
+    yield _key(["mouse"], "Click selects, twice opens; a head sorts")
     yield []
     yield [Piece("Signs", "head")]
     for word, meaning in (
@@ -77,7 +78,8 @@ def help_lines(screen: Screen[Any]) -> Iterator[Line]:
         ("chat", "normal, but telling"),
     ):
         yield [Piece(f"  {SYMBOLS[word]:<14}", word), Piece(f"{word}: {meaning}")]
-    yield _key("▸ ◂", "the client says, the server says", "")
+    yield _key(["▸"], "the client says it")
+    yield _key(["◂"], "the server says it")
     yield []
     yield [Piece("Filters", "head"), Piece("  (f; the same as -Y of the command)", "dim")]
     for filter, meaning in _FILTERS:
@@ -96,8 +98,9 @@ def help_lines(screen: Screen[Any]) -> Iterator[Line]:
     yield [Piece("  [keys]"), Piece('  filter = "ctrl+f"', "dim")]
 
 
-def _key(keys: str, what: str, id: str) -> Line:
-    return [Piece(f"  {keys:<14}", "label"), Piece(f"{what:<44}"), Piece(f" {id}", "dim")]
+def _key(keys: list[str], what: str, id: str = "") -> Line:
+    shown = " ".join(keys)
+    return [Piece(f"  {shown:<14}", "label"), Piece(f"{what:<44}"), Piece(f" {id}", "dim")]
 
 
 def _configuration() -> str:

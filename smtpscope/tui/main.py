@@ -6,6 +6,7 @@ to it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -16,12 +17,12 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
-from smtpscope.errors import SmtpscopeError
 from smtpscope.filters import parse
 from smtpscope.index.views import DamagedError
 from smtpscope.review import Review
 from smtpscope.tui.background import Newest
-from smtpscope.tui.bars import Bar, Item
+from smtpscope.tui.bars import Bar, Item, hint
+from smtpscope.tui.compare import CompareScreen, Comparison
 from smtpscope.tui.dialogue import TIME_MODES
 from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.pieces import SYMBOLS
@@ -46,6 +47,15 @@ TABS = (
     ("table-pane", "Table"),
 )
 TABLE = 4
+HINTS = (
+    ("/", "search", "screen.search"),
+    ("f", "filter", "screen.filter"),
+    ("e", "next finding", "screen.finding(1)"),
+    ("m", "message", "screen.message"),
+    ("h", "bytes", "screen.bytes"),
+    ("x", "export", "screen.export"),
+    ("l", "ladder", "screen.ladder"),
+)
 
 
 class MainScreen(Screen[None]):
@@ -101,6 +111,7 @@ class MainScreen(Screen[None]):
         self._worst = 0
         self._figures: Newest[int] = Newest(self.call_later)
         self._searcher: Newest[int | None] = Newest(self.call_later)
+        self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._told: set[str] = set()
         self._wanted: tuple[int, tuple[int, int] | None] | None = None
 
@@ -116,7 +127,7 @@ class MainScreen(Screen[None]):
 
         self.sessions = SessionsPane(self)
         self.table = TablePane()
-        yield Bar(id="title")
+        yield Bar(id="title", fixed=3)
         yield FilterBar()
         with ContentSwitcher(initial=TABS[0][0]):
             yield self.sessions
@@ -124,7 +135,7 @@ class MainScreen(Screen[None]):
             yield FindingsPane(self)
             yield StatisticsPane(self)
             yield self.table
-        yield Bar(id="keys")
+        yield Bar(id="keys", fixed=len(TABS))
         yield Static(classes="cover")
 
     def on_mount(self) -> None:
@@ -145,6 +156,7 @@ class MainScreen(Screen[None]):
     def on_unmount(self) -> None:
         self._figures.close()
         self._searcher.close()
+        self._comparer.close()
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -262,23 +274,13 @@ class MainScreen(Screen[None]):
         self._keys()
 
     def _keys(self) -> None:
-        items = [Item(" ")]
+        items = []
         for index, (_, name) in enumerate(TABS):
-            here = index == self.tab
-            items.append(Item(f"{index + 1}", "label", f"screen.tab({index})"))
-            items.append(Item(f" {name} ", "head" if here else "", f"screen.tab({index})"))
+            style = "head" if index == self.tab else ""
+            items.append(Item(f" {name} ", style, f"screen.tab({index})", f" {index + 1}"))
         items.append(Item("│ ", "dim"))
-        for key, word, action in (
-            ("/", "search", "screen.search"),
-            ("f", "filter", "screen.filter"),
-            ("e", "next finding", "screen.finding(1)"),
-            ("m", "message", "screen.message"),
-            ("h", "bytes", "screen.bytes"),
-            ("x", "export", "screen.export"),
-            ("?", "help", "app.help"),
-        ):
-            items += [Item(key, "label", action), Item(f" {word}  ", "", action)]
-        self.query_one("#keys", Bar).show(items)
+        items += [hint(*each) for each in HINTS]
+        self.query_one("#keys", Bar).show(items, [hint("?", "help", "app.help")])
 
     def action_back(self) -> None:
         """One step back; where there is none, the reading is stopped."""
@@ -389,8 +391,9 @@ class MainScreen(Screen[None]):
     def action_time(self) -> None:
         modes = TIME_MODES
         self.time_mode = modes[(modes.index(self.time_mode) + 1) % len(modes)]
-        self.sessions.reload()
-        self.sessions.list.rows_changed()
+        self.sessions.retime()
+        for pane in self.query(".-tells-times"):
+            pane.retime()  # type: ignore[attr-defined]
         self.scope.tell(f"Times: {self.time_mode}")
 
     def action_sort(self) -> None:
@@ -458,8 +461,6 @@ class MainScreen(Screen[None]):
 
     def action_compare(self) -> None:
         """Remember a session; with the second one show both side by side."""
-        from smtpscope.tui.compare import CompareScreen
-
         row = self.sessions.row
         if row is None:
             return
@@ -467,16 +468,19 @@ class MainScreen(Screen[None]):
             self._compared = row.id
             self.scope.tell(f"Session {row.number} is remembered; press d on another one.")
             return
-        try:
-            other = self.review.index.session(self._compared)
-            if other is None:
-                return
-            first, second = (self.review.details(each).session() for each in (other, row))
-        except SmtpscopeError as error:
-            self.scope.tell(str(error), "error")
+        other, self._compared = self.review.index.session(self._compared), None
+        if other is None:
             return
-        self._compared = None
-        self.app.push_screen(CompareScreen(first, second, reveal=self.reveal))
+        review, reveal = self.review, self.reveal
+
+        def job(cancelled: Callable[[], bool]) -> Comparison:
+            sessions = [review.details(each, cancelled).session() for each in (other, row)]
+            return Comparison.of(*sessions, reveal=reveal)
+
+        def done(comparison: Comparison) -> None:
+            self.app.push_screen(CompareScreen(comparison))
+
+        self._comparer.run(job, done, lambda problem: self.scope.tell(problem, "error"))
 
     def action_export(self) -> None:
         from smtpscope.tui.exporting import ExportScreen

@@ -99,7 +99,7 @@ class MessageScreen(ViewScreen[None]):
 
     def body(self) -> Iterator[Any]:
         self.tree_rows = RowList(id="parts", placeholder="decoding …")
-        self.text_rows = RowList(id="text")
+        self.text_rows = RowList(id="text", beside=True)
         with Horizontal():
             yield self.tree_rows
             yield self.text_rows

@@ -75,7 +75,7 @@ class MessagesPane(Container):
     """
 
     def __init__(self, main: MainScreen) -> None:
-        super().__init__(id="messages-pane", classes="-follows-filter")
+        super().__init__(id="messages-pane", classes="-follows-filter -tells-times")
         self._main = main
         self._listing: Listing[MessageRow] | None = None
 
@@ -101,6 +101,10 @@ class MessagesPane(Container):
         """Show the messages of the sessions that are shown."""
         if self._listing is not None:
             self._listing.show(filter=self._main.sessions.listing.filter)
+
+    def retime(self) -> None:
+        """Show times in another way."""
+        self.list.rows_changed()
 
     def _listed(self) -> None:
         assert self._listing is not None

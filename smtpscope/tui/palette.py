@@ -21,12 +21,35 @@ from smtpscope.tui.sessions import people
 MAX_SESSIONS = 20
 """Sessions that are offered at once."""
 
+MOVING = ("down", "up", "page_down", "page_up", "top", "bottom", "left", "right", "choose")
+"""What keys are for alone: nobody looks for it in the palette."""
+
+_NAMES = {
+    "slash": "/",
+    "question_mark": "?",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "escape": "Esc",
+    "space": "Space",
+    "tab": "Tab",
+    "enter": "Enter",
+    "down": "↓",
+    "up": "↑",
+    "left": "←",
+    "right": "→",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
+    "home": "Home",
+    "end": "End",
+}
+
 
 def screen_commands(screen: Screen[object]) -> Iterator[SystemCommand]:
     """What the keys of a screen do, as commands."""
     told: set[str] = set()
     for _, binding, enabled, _ in screen.active_bindings.values():
-        if enabled and binding.id is not None and binding.description not in told:
+        id = binding.id
+        if enabled and id is not None and id not in MOVING and binding.description not in told:
             told.add(binding.description)
             yield _command(screen, binding)
 
@@ -39,10 +62,10 @@ def _command(screen: Screen[object], binding: Binding) -> SystemCommand:
 
 
 def key_name(binding: Binding) -> str:
-    """The keys of a binding as a user knows them."""
-    names = {"slash": "/", "question_mark": "?", "escape": "Esc", "space": "Space"}
-    keys = (key.strip() for key in binding.key.split(","))
-    return ", ".join(names.get(key, key) for key in keys)
+    """The key of a binding as a user knows it."""
+    modifiers, _, key = binding.key.rpartition("+")
+    name = _NAMES.get(key, key)
+    return f"{modifiers.title()}+{name.upper()}" if modifiers else name
 
 
 class SessionCommands(Provider):

@@ -21,7 +21,7 @@ class AskScreen(ModalScreen[str | None]):
         Binding("escape", "dismiss(None)", "Cancel", show=False)
     ]
     DEFAULT_CSS = """
-    AskScreen { align: center middle; background: $background 60%; }
+    AskScreen { align: center middle; }
     AskScreen > Vertical {
         width: 70; max-width: 90%; height: auto; padding: 1 2; background: $panel;
         border: round $scope-accent;
@@ -116,7 +116,7 @@ class ConfirmScreen(ModalScreen[bool | None]):
         Binding("left,right,tab", "app.focus_next", "Other", show=False),
     ]
     DEFAULT_CSS = """
-    ConfirmScreen { align: center middle; background: $background 60%; }
+    ConfirmScreen { align: center middle; }
     ConfirmScreen > Vertical {
         width: 64; max-width: 90%; height: auto; padding: 1 2; background: $panel;
         border: round $scope-warning;

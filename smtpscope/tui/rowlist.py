@@ -88,6 +88,7 @@ class RowList(Painter, ScrollView, can_focus=True):
     RowList {
         background: $surface; color: $foreground; scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 0; overflow-x: hidden; overflow-y: auto;
+        scrollbar-gutter: stable;
         scrollbar-background: $surface; scrollbar-color: $panel;
         scrollbar-background-hover: $surface; scrollbar-background-active: $surface;
     }
@@ -118,8 +119,18 @@ class RowList(Painter, ScrollView, can_focus=True):
     class Chosen(Moved):
         """Enter, or a double click."""
 
-    def __init__(self, source: Rows | None = None, *, placeholder: str = "", **named: Any) -> None:
+    def __init__(
+        self,
+        source: Rows | None = None,
+        *,
+        placeholder: str = "",
+        beside: bool = False,
+        **named: Any,
+    ) -> None:
+        """`beside`: it only tells of what is selected elsewhere, and its cursor is seen only while
+        it has the focus."""
         super().__init__(**named)
+        self._beside = beside
         self.source: Rows = source or NoRows()
         self.placeholder = placeholder
         self.follow = False
@@ -216,8 +227,8 @@ class RowList(Painter, ScrollView, can_focus=True):
         if row >= len(self.source):
             text = f" {self.placeholder}" if not len(self.source) and row == 0 else ""
             return self.strip([Piece(text)], width, self.style_of("rows--placeholder"))
-        at_cursor = row == self.cursor
         focus = self.has_focus
+        at_cursor = row == self.cursor and (focus or not self._beside)
         key = (row, width, at_cursor, at_cursor and focus)
         strip = self._strips.get(key)
         if strip is None:

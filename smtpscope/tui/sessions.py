@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.content import Content
 
 from smtpscope.display import text
-from smtpscope.explanation import Fact, explain
+from smtpscope.explanation import Fact, explain, title
 from smtpscope.index.views import SESSIONS, SessionRow
 from smtpscope.session import Session, Severity
 from smtpscope.stream import Endpoint
@@ -132,7 +133,7 @@ class SessionsPane(Container):
         self.session: Session | None = None
         self.row: SessionRow | None = None
         self.dialogue: Dialogue | None = None
-        self._loader: Newest[Session] = Newest(self.call_later)
+        self._loader: Newest[Dialogue] = Newest(self.call_later)
         self._position: tuple[int, int] | None = None
         self._entering = 0
 
@@ -140,7 +141,7 @@ class SessionsPane(Container):
         columns = [each for each in COLUMNS if each.key != "capture" or self.main.several]
         self.list = ColumnList(columns, id="sessions", placeholder="no sessions yet")
         self.lines = RowList(id="dialogue")
-        self.facts = RowList(id="explanation")
+        self.facts = RowList(id="explanation", beside=True)
         self.lines.border_title = "Dialogue"
         self.facts.border_title = "Explanation"
         yield self.list
@@ -246,44 +247,58 @@ class SessionsPane(Container):
         self.row = row
         if row is None:
             self._loader.cancel()
-            self._put(None)
+            self._clear()
             return
-        review = self.main.review
+        review, reveal = self.main.review, self.main.reveal
         self._loader.run(
-            lambda cancelled: review.details(row, cancelled).session(), self._put, self._failed
+            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
+            self._put,
+            self._failed,
         )
 
     def reload(self) -> None:
-        """Lay the dialogue out anew: with or without secrets, or with other times."""
-        cursor = self.lines.cursor
-        self._put(self.session, cursor)
+        """Lay the dialogue out anew, with or without secrets."""
+        session, reveal, cursor = self.session, self.main.reveal, self.lines.cursor
+        if session is not None:
+            self._loader.run(
+                lambda cancelled: Dialogue(session, reveal=reveal),
+                lambda dialogue: self._put(dialogue, cursor),
+                self._failed,
+            )
+
+    def retime(self) -> None:
+        """Show times in another way."""
+        if self.dialogue is not None:
+            self.dialogue.mode = self.main.time_mode
+            self.lines.rows_changed()
+        self.list.rows_changed()
 
     def _failed(self, problem: str) -> None:
+        self._clear(text(problem, 500))
+
+    def _clear(self, problem: str = "") -> None:
         self.session = self.dialogue = None
-        self.lines.placeholder = text(problem, 500)
+        self.lines.placeholder = problem
+        self.lines.border_title = Content("Dialogue")
+        self.facts.border_title = Content("Explanation")
         self.lines.show(NoRows())
         self.facts.show(NoRows())
 
-    def _put(self, session: Session | None, cursor: int = 0) -> None:
-        self.session = session
-        if session is None:
-            self.dialogue = None
-            self.lines.placeholder = ""
-            self.lines.show(NoRows())
-            self.facts.show(NoRows())
-            return
-        main = self.main
-        self.dialogue = Dialogue(session, reveal=main.reveal, mode=main.time_mode)
+    def _put(self, dialogue: Dialogue, cursor: int = 0) -> None:
+        main, session = self.main, dialogue.session
+        dialogue.mode = main.time_mode
+        self.session, self.dialogue = session, dialogue
         if self._position is not None:
             cursor = self._find(self._position)
             self._position = None
         entering, self._entering = self._entering, 0
         if entering:
-            start = -1 if entering > 0 else len(self.dialogue)
-            cursor = self.dialogue.next_finding(start, entering) or 0
+            start = -1 if entering > 0 else len(dialogue)
+            cursor = dialogue.next_finding(start, entering) or 0
         self.lines.placeholder = "nothing was said"
-        self.lines.border_title = f"Dialogue of session {session.number}"
-        self.lines.show(self.dialogue, cursor=cursor)
+        of = f" of {text(session.capture, 60)}" if main.several else ""
+        self.lines.border_title = Content(f"Session {session.number}{of}")
+        self.lines.show(dialogue, cursor=cursor)
         if entering:
             self.lines.focus()
         self._explain()
@@ -325,6 +340,7 @@ class SessionsPane(Container):
         if row is None or self.session is None:
             self.facts.show(NoRows())
             return
+        self.facts.border_title = Content(title(self.session, row))
         facts = explain(self.session, row, reveal=self.main.reveal)
         width = max(self.facts.scrollable_content_region.width - 2, 30)
         self.facts.show(Lines(list(fact_lines(facts, width))))

@@ -189,7 +189,7 @@ class StatisticsPane(Container):
     """
 
     def __init__(self, main: MainScreen) -> None:
-        super().__init__(id="statistics-pane", classes="-follows-filter")
+        super().__init__(id="statistics-pane", classes="-follows-filter -tells-times")
         self._main = main
         self._found: Statistics | None = None
         self._figures: dict[RowList, list[Figure]] = {}
@@ -231,7 +231,7 @@ class StatisticsPane(Container):
         self._loader.run(job, self._show, self._failed)
 
     def retime(self) -> None:
-        """Times are shown in another way."""
+        """Show times in another way."""
         self._lay()
 
     def _failed(self, problem: str) -> None:

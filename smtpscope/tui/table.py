@@ -154,7 +154,7 @@ class TablePane(Container):
         self.list = ColumnList(
             COLUMNS, id="known", placeholder="nothing is known under these words"
         )
-        self.meaning = RowList(id="meaning")
+        self.meaning = RowList(id="meaning", beside=True)
         self.meaning.border_title = "What it means"
         yield self.field
         yield self.list

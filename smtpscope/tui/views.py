@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from smtpscope.display import text
-from smtpscope.tui.bars import Bar, Item
+from smtpscope.tui.bars import Bar, Item, hint
 from smtpscope.tui.rowlist import RowList
 
 if TYPE_CHECKING:
@@ -75,21 +75,15 @@ class ViewScreen(Screen[_T]):
         return cast("ScopeApp", self.app)
 
     def compose(self) -> ComposeResult:
-        title = Bar(id="title")
-        title.show([Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(self.heading, "strong")])
-        yield title
+        yield Bar(id="title", fixed=3)
         yield from self.body()
-        keys = Bar(id="keys")
-        items = [Item(" Esc", "label", "screen.back"), Item(" back  ", "", "screen.back")]
-        for key, word, action in (
-            *self.hints,
-            ("/", "search", "screen.search"),
-            ("y", "copy", "screen.copy"),
-            ("?", "help", "app.help"),
-        ):
-            items += [Item(key, "label", action), Item(f" {word}  ", "", action)]
-        keys.show(items)
+        keys = Bar(id="keys", fixed=1)
+        hints = (("/", "search", "screen.search"), ("y", "copy", "screen.copy"))
+        items = [Item(" back  ", "", "screen.back", " Esc")]
+        items += [hint(*each) for each in (*self.hints, *hints)]
+        keys.show(items, [hint("?", "help", "app.help")])
         yield keys
+        self.call_after_refresh(self.retitle, self.heading)
 
     def body(self) -> Iterator[Any]:
         """The widgets between title and keys."""
