@@ -141,6 +141,11 @@ class Filter:
         return self.node is None or _matches(self.node, session)
 
 
+def quoted(value: str) -> str:
+    """A value as a filter has it, whatever is in it."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _matches(node: Node, session: Session) -> bool:
     if isinstance(node, Test):
         return node.accepts(FIELDS[node.field].values(session))

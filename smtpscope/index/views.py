@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smtpscope.errors import SmtpscopeError
-from smtpscope.filters import Filter, parse
+from smtpscope.filters import Filter, parse, quoted
 from smtpscope.index.schema import APPLICATION, VERSION
 from smtpscope.index.where import Where
 from smtpscope.index.writer import Progress
@@ -72,12 +72,14 @@ class MessageRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Something that there can be a view of: its columns, and what it may be sorted by."""
+    """Something that there can be a view of: its columns, the one that names the session, what it
+    may be sorted by, and where words are looked for (nowhere: where filters do so)."""
 
     name: str
     row: Any
     session: str
     sorts: dict[str, str]
+    searched: tuple[str, ...] = ()
 
 
 SESSIONS = Table(
@@ -117,6 +119,7 @@ MESSAGES = Table(
         "session": "session",
         "parts": "parts",
     },
+    ("sender", "recipients", "subject"),
 )
 
 
@@ -163,18 +166,6 @@ class Index:
                 f"SELECT {', '.join(SessionRow._fields)} FROM sessions WHERE id = ?", (id,)
             ).fetchone()
         return SessionRow(*row) if row is not None else None
-
-    def first(self, filter: Filter, count: int) -> list[SessionRow]:
-        """The first sessions that a filter shows."""
-        where = Where(filter, self.captures)
-        where.prepare(self._connection)
-        with telling_damage():
-            rows = self._connection.execute(
-                f"SELECT {', '.join(SessionRow._fields)} FROM sessions WHERE {where.sql}"
-                " ORDER BY id LIMIT ?",
-                (*where.parameters, count),
-            ).fetchall()
-        return [SessionRow(*row) for row in rows]
 
     def ordinals(self, id: int) -> list[int]:
         """Which of a session's transactions have a message."""
@@ -261,15 +252,37 @@ class View:
         """
         where = Where(filter, self._index.captures)
         where.prepare(self._connection)
-        name, session = self._table.name, self._table.session
-        chosen = where.sql
-        if session != "id":
-            chosen = f"t.{session} IN (SELECT id FROM sessions WHERE {chosen})"
+        return self._seek(self._of_sessions(where.sql, "t."), where.parameters, position, backwards)
+
+    def search_words(self, words: str, position: int, *, backwards: bool = False) -> int | None:
+        """The same for a row that has these words itself, in any case."""
+        if not self._table.searched:
+            return self.search(parse(quoted(words)), position, backwards=backwards)
+        wanted = words.lower()
+
+        def mentions(*values: str | None) -> bool:
+            return any(wanted in _spoken(value).lower() for value in values)
+
+        self._connection.create_function("mentions", -1, mentions, deterministic=True)
+        columns = ", ".join(f"t.{name}" for name in self._table.searched)
+        return self._seek(f"mentions({columns})", [], position, backwards)
+
+    def _of_sessions(self, condition: str, prefix: str = "") -> str:
+        """A condition on sessions as one on the rows of the table."""
+        session = self._table.session
+        if session == "id":
+            return condition
+        return f"{prefix}{session} IN (SELECT id FROM sessions WHERE {condition})"
+
+    def _seek(
+        self, condition: str, parameters: Sequence[int], position: int, backwards: bool
+    ) -> int | None:
+        name = self._table.name
         place, rows = ("t.id", f"{name} t")
         if not self._natural:
             place, rows = ("l.rowid", f"temp.list l JOIN {name} t ON t.id = l.id")
         sql = (
-            f"SELECT {place} FROM {rows} WHERE {place} BETWEEN ? AND ? AND {chosen}"
+            f"SELECT {place} FROM {rows} WHERE {place} BETWEEN ? AND ? AND {condition}"
             f" ORDER BY {place} {'DESC' if backwards else 'ASC'} LIMIT 1"
         )
         # In pieces, between which the list can be painted.
@@ -278,7 +291,7 @@ class View:
             last = first - SEARCHED if backwards else first + SEARCHED
             with telling_damage():
                 row = self._connection.execute(
-                    sql, (min(first, last), max(first, last), *where.parameters)
+                    sql, (min(first, last), max(first, last), *parameters)
                 ).fetchone()
             if row is not None:
                 return int(row[0]) - 1
@@ -298,9 +311,7 @@ class View:
             self._length = self._last = last
             return
         self._where.prepare(connection)
-        condition = self._where.sql
-        if self._table.session != "id":
-            condition = f"{self._table.session} IN (SELECT id FROM sessions WHERE {condition})"
+        condition = self._of_sessions(self._where.sql)
         if self._last and self._in_order:
             order, first = "id", self._last
         else:
@@ -343,6 +354,18 @@ class View:
                 "SELECT rowid FROM temp.list WHERE id = ? LIMIT 1", (id,)
             ).fetchone()
         return row[0] - 1 if row is not None else None
+
+    def first(self, count: int) -> list[Any]:
+        """The first rows that the filter shows, without making the list.
+
+        It may take long and belongs in a thread.
+        """
+        self._where.prepare(self._connection)
+        condition = self._of_sessions(self._where.sql, "t.")
+        sql = f"SELECT {self._columns} FROM {self._table.name} t WHERE {condition} LIMIT ?"
+        with telling_damage():
+            found = self._connection.execute(sql, (*self._where.parameters, count)).fetchall()
+        return [self._table.row(*each) for each in found]
 
     def ids(self) -> Iterator[int]:
         """The ids of all rows, in order."""
@@ -387,6 +410,17 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -4000")
         return connection
+
+
+def _spoken(value: str | None) -> str:
+    """A column's text; of a list, its texts."""
+    if value is None or not value.startswith("["):
+        return value or ""
+    try:
+        return " ".join(map(str, json.loads(value)))
+    except ValueError:
+        # A subject may begin like this.
+        return value
 
 
 @contextmanager

@@ -7,10 +7,11 @@ over goes to those that can use it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from rich.cells import cell_len, set_cell_size
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
@@ -56,28 +57,53 @@ class _AsRows:
 
 
 class ColumnList(RowList):
-    """Rows under heads; a click on a head posts `HeadClicked`."""
+    """Rows under heads. A click on a head, or a key, posts `SortWanted` where they can be sorted:
+    by a column, and by the same one again the other way round."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "sort_next", "Sort by the next column", id="sort"),
+        Binding("O", "reverse", "Sort the other way round", id="reverse"),
+    ]
 
     head_height = 1
 
-    class HeadClicked(Message):
+    class SortWanted(Message):
         """Somebody wants the rows in the order of a column."""
 
-        def __init__(self, rows: ColumnList, key: str) -> None:
+        def __init__(self, rows: ColumnList, key: str, descending: bool) -> None:
             super().__init__()
             self.rows = rows
             self.key = key
+            self.descending = descending
 
         @property
         def control(self) -> ColumnList:
             return self.rows
 
-    def __init__(self, columns: Sequence[Column], **named: Any) -> None:
+    def __init__(self, columns: Sequence[Column], *, sortable: bool = True, **named: Any) -> None:
         super().__init__(**named)
         self.columns = tuple(columns)
         self.sorted_by: tuple[str, bool] | None = None
+        self._sortable = sortable
         self._layout_width = -1
         self._fitted: list[tuple[int, Column, int]] = []
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that sort are for what can be sorted."""
+        return self._sortable or action not in ("sort_next", "reverse")
+
+    def action_sort_next(self) -> None:
+        keys = [column.key for column in self.columns]
+        at = keys.index(self.sorted_by[0]) if self.sorted_by is not None else -1
+        self.post_message(self.SortWanted(self, keys[(at + 1) % len(keys)], False))
+
+    def action_reverse(self) -> None:
+        key, descending = self.sorted_by or (self.columns[0].key, False)
+        self.post_message(self.SortWanted(self, key, not descending))
+
+    def text(self, row: int) -> str:
+        """The cells of a row, with two spaces between them."""
+        return "  ".join(piece.text for piece in self.source.line(row)).strip()
 
     def show_cells(self, cells: Cells, *, cursor: int = 0) -> None:
         """Show other rows."""
@@ -127,8 +153,9 @@ class ColumnList(RowList):
         event.prevent_default()
         left = 2
         for _, column, size in self.fitted(self.scrollable_content_region.width - 2):
-            if left <= event.x < left + size + 1:
-                self.post_message(self.HeadClicked(self, column.key))
+            if left <= event.x < left + size + 1 and self._sortable:
+                descending = self.sorted_by == (column.key, False)
+                self.post_message(self.SortWanted(self, column.key, descending))
                 return
             left += size + 1
 

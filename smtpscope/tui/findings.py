@@ -130,7 +130,7 @@ class FindingsPane(Container):
         super().__init__(id="findings-pane", classes="-follows-filter -tells-times")
         self._main = main
         self._rows: list[Told] = []
-        self._sort: tuple[str, bool] | None = None
+        self._sort = ("severity", True)
         self._loader: Newest[list[Told]] = Newest(self.call_later)
 
     def compose(self) -> ComposeResult:
@@ -161,16 +161,14 @@ class FindingsPane(Container):
 
     def _show(self, rows: list[Told]) -> None:
         self._rows = rows
-        if self._sort is not None:
-            key, descending = self._sort
-            rows.sort(key=_ORDERS[key], reverse=descending)  # type: ignore[arg-type]
+        key, descending = self._sort
+        rows.sort(key=_ORDERS[key], reverse=descending)  # type: ignore[arg-type]
         cursor = self.list.cursor
         self.list.sorted_by = self._sort
         self.list.show_cells(_Cells(rows, self._main.time_mode == "utc"), cursor=cursor)
 
-    def on_column_list_head_clicked(self, event: ColumnList.HeadClicked) -> None:
-        descending = self._sort == (event.key, False)
-        self._sort = (event.key, descending)
+    def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
+        self._sort = (event.key, event.descending)
         self._show(self._rows)
 
     def on_row_list_moved(self, event: RowList.Moved) -> None:

@@ -99,7 +99,9 @@ class HomeScreen(ViewScreen[None]):
                     version=__version__,
                 )
             )
-        self.list = ColumnList(COLUMNS, placeholder="none yet: press o to open one, d for the demo")
+        self.list = ColumnList(
+            COLUMNS, sortable=False, placeholder="none yet: press o to open one, d for the demo"
+        )
         yield self.list
 
     def on_mount(self) -> None:

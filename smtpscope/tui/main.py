@@ -18,15 +18,26 @@ from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
 from smtpscope.filters import parse
-from smtpscope.index.views import DamagedError
+from smtpscope.index.views import DamagedError, View
 from smtpscope.review import Review
 from smtpscope.tui.background import Newest
 from smtpscope.tui.bars import Bar, Item, hint
 from smtpscope.tui.compare import CompareScreen, Comparison
 from smtpscope.tui.dialogue import TIME_MODES
+from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
+from smtpscope.tui.findings import FindingsPane
+from smtpscope.tui.ladder import LadderScreen
+from smtpscope.tui.message import MessageScreen
+from smtpscope.tui.messages import MessagesPane
+from smtpscope.tui.octets import OctetsScreen
 from smtpscope.tui.pieces import SYMBOLS
+from smtpscope.tui.prompts import AskScreen, ConfirmScreen
+from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.sessions import SessionsPane
+from smtpscope.tui.statistics import StatisticsPane
+from smtpscope.tui.table import TablePane
+from smtpscope.tui.views import row_text, search_rows
 from smtpscope.tui.words import left, octets
 
 if TYPE_CHECKING:
@@ -46,7 +57,11 @@ TABS = (
     ("statistics-pane", "Statistics"),
     ("table-pane", "Table"),
 )
-TABLE = 4
+MESSAGES, TABLE = 1, 4
+OF_SESSIONS = ("bytes", "ladder", "compare", "mark", "follow", "reveal")
+"""What can be done where sessions are shown."""
+OF_MESSAGES = ("message",)
+"""The same for what messages have, too."""
 HINTS = (
     ("/", "search", "screen.search"),
     ("f", "filter", "screen.filter"),
@@ -78,8 +93,6 @@ class MainScreen(Screen[None]):
         Binding("l", "ladder", "Ladder", id="ladder"),
         Binding("d", "compare", "Compare with another session", id="compare"),
         Binding("t", "time", "Time: relative, delta, clock, UTC", id="time"),
-        Binding("o", "sort", "Sort by the next column", id="sort"),
-        Binding("O", "reverse", "Sort the other way round", id="reverse"),
         Binding("space", "mark", "Mark", id="mark"),
         Binding("x", "export", "Export", id="export"),
         Binding("y", "copy", "Copy the line", id="copy"),
@@ -120,18 +133,14 @@ class MainScreen(Screen[None]):
         return cast("ScopeApp", self.app)
 
     def compose(self) -> ComposeResult:
-        from smtpscope.tui.findings import FindingsPane
-        from smtpscope.tui.messages import MessagesPane
-        from smtpscope.tui.statistics import StatisticsPane
-        from smtpscope.tui.table import TablePane
-
         self.sessions = SessionsPane(self)
+        self.messages = MessagesPane(self)
         self.table = TablePane()
         yield Bar(id="title", fixed=3)
         yield FilterBar()
         with ContentSwitcher(initial=TABS[0][0]):
             yield self.sessions
-            yield MessagesPane(self)
+            yield self.messages
             yield FindingsPane(self)
             yield StatisticsPane(self)
             yield self.table
@@ -258,6 +267,13 @@ class MainScreen(Screen[None]):
 
     # -- tabs and keys ----------------------------------------------------------------------------
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys are for what is shown."""
+        tab = self.tab if self.is_mounted else 0
+        if action in OF_SESSIONS:
+            return tab == 0
+        return action not in OF_MESSAGES or tab <= MESSAGES
+
     @property
     def tab(self) -> int:
         current = self.query_one(ContentSwitcher).current
@@ -319,7 +335,6 @@ class MainScreen(Screen[None]):
         if self.tab == TABLE:
             self.table.edit()
             return
-        from smtpscope.tui.prompts import AskScreen
 
         def found(words: str | None) -> None:
             if words:
@@ -333,27 +348,27 @@ class MainScreen(Screen[None]):
         if not self.searched:
             self.action_search()
             return
-        if self.sessions.list.has_focus:
-            self._search_sessions(way)
-            return
-        from smtpscope.tui.views import search_rows
-
+        for rows, listing in (
+            (self.sessions.list, self.sessions.listing),
+            (self.messages.list, self.messages.listing),
+        ):
+            if rows.has_focus and listing is not None:
+                self._search(rows, listing.view, way)
+                return
         if not search_rows(self.focused, self.searched, way):
             self.scope.tell(f"No more: {text(self.searched, 60)}")
 
-    def _search_sessions(self, way: int) -> None:
-        quoted = self.searched.replace("\\", "\\\\").replace('"', '\\"')
-        wanted = parse(f'"{quoted}"')
-        view, cursor = self.sessions.listing.view, self.sessions.list.cursor
+    def _search(self, rows: RowList, view: View, way: int) -> None:
+        words, cursor = self.searched, rows.cursor
 
         def done(position: int | None) -> None:
             if position is None:
-                self.scope.tell(f"No more: {text(self.searched, 60)}")
+                self.scope.tell(f"No more: {text(words, 60)}")
             else:
-                self.sessions.list.go(position)
+                rows.go(position)
 
         self._searcher.run(
-            lambda cancelled: view.search(wanted, cursor, backwards=way < 0),
+            lambda cancelled: view.search_words(words, cursor, backwards=way < 0),
             done,
             lambda problem: self.scope.tell(problem, "error"),
         )
@@ -396,13 +411,6 @@ class MainScreen(Screen[None]):
             pane.retime()  # type: ignore[attr-defined]
         self.scope.tell(f"Times: {self.time_mode}")
 
-    def action_sort(self) -> None:
-        self.sessions.sort_next()
-
-    def action_reverse(self) -> None:
-        listing = self.sessions.listing
-        listing.show(descending=not listing.descending)
-
     def action_follow(self) -> None:
         rows = self.sessions.list
         rows.follow = not rows.follow
@@ -412,7 +420,7 @@ class MainScreen(Screen[None]):
 
     def action_mark(self) -> None:
         row = self.sessions.row
-        if row is None or self.tab != 0:
+        if row is None:
             return
         self.marked ^= {row.id}
         self.sessions.list.rows_changed()
@@ -421,8 +429,9 @@ class MainScreen(Screen[None]):
 
     def action_message(self) -> None:
         """Open the message of the selected line, or the first one of the session."""
-        from smtpscope.tui.message import MessageScreen
-
+        if self.tab == MESSAGES:
+            self.messages.open_selected()
+            return
         session, row = self.sessions.session, self.sessions.row
         if session is None or row is None:
             return
@@ -430,11 +439,14 @@ class MainScreen(Screen[None]):
         if ordinal is None:
             self.scope.tell("This session has no message.")
             return
-        self.app.push_screen(MessageScreen(self.review, row, ordinal))
+        self.app.push_screen(MessageScreen(self.review, row, ordinal), self.from_message)
+
+    def from_message(self, session: int | None) -> None:
+        """Go where a message that was open leads: to a session, or nowhere."""
+        if session is not None:
+            self.show_session(session)
 
     def action_bytes(self) -> None:
-        from smtpscope.tui.octets import OctetsScreen
-
         line, row = self.sessions.selected, self.sessions.row
         if row is None or line is None or line.span is None or self.sessions.session is None:
             self.scope.tell("Select a line of a dialogue first.")
@@ -444,8 +456,6 @@ class MainScreen(Screen[None]):
         )
 
     def action_ladder(self) -> None:
-        from smtpscope.tui.ladder import LadderScreen
-
         dialogue = self.sessions.dialogue
         if dialogue is not None:
             index = dialogue.shown[self.sessions.lines.cursor] if len(dialogue) else 0
@@ -483,21 +493,15 @@ class MainScreen(Screen[None]):
         self._comparer.run(job, done, lambda problem: self.scope.tell(problem, "error"))
 
     def action_export(self) -> None:
-        from smtpscope.tui.exporting import ExportScreen
-
         self.app.push_screen(ExportScreen(self))
 
     def action_copy(self) -> None:
-        from smtpscope.tui.views import row_text
-
         copied = row_text(self.focused)
         if copied:
             self.app.copy_to_clipboard(copied)
             self.scope.tell("Copied.")
 
     def action_reveal(self) -> None:
-        from smtpscope.tui.prompts import ConfirmScreen
-
         def confirmed(sure: bool | None) -> None:
             if sure:
                 self.reveal = True

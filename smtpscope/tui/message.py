@@ -68,17 +68,22 @@ class _Limited(BytesIO):
         return len(octets)
 
 
-class MessageScreen(ViewScreen[None]):
-    """A message. The tree is on the left, what is selected in it on the right."""
+class MessageScreen(ViewScreen[int | None]):
+    """A message: its parts on the left, what is selected of them on the right.
+
+    It ends with the session's id where the user wants to see its dialogue.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "save", "Save the part", id="save"),
         Binding("S", "save_all", "Save the whole message (.eml)", id="save_all"),
+        Binding("v", "session", "The session of the message", id="session"),
         Binding("tab", "app.focus_next", "Other pane", id="other_pane", show=False),
     ]
     hints = (
         ("s", "save part", "screen.save"),
         ("S", "save .eml", "screen.save_all"),
+        ("v", "session", "screen.session"),
         ("Tab", "other pane", "app.focus_next"),
     )
     DEFAULT_CSS = """
@@ -179,6 +184,10 @@ class MessageScreen(ViewScreen[None]):
 
     def _width(self) -> int:
         return max(self.text_rows.scrollable_content_region.width - 2, 30)
+
+    def action_session(self) -> None:
+        """Show the dialogue in which it was sent."""
+        self.dismiss(self._row.id)
 
     # -- saving -----------------------------------------------------------------------------------
 

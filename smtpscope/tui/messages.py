@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from smtpscope.display import text
@@ -70,6 +71,9 @@ class MessageCells:
 class MessagesPane(Container):
     """The mailbox; Enter opens a message."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "session", "The session of the message", id="session"),
+    ]
     DEFAULT_CSS = """
     MessagesPane > ColumnList { height: 1fr; }
     """
@@ -77,52 +81,55 @@ class MessagesPane(Container):
     def __init__(self, main: MainScreen) -> None:
         super().__init__(id="messages-pane", classes="-follows-filter -tells-times")
         self._main = main
-        self._listing: Listing[MessageRow] | None = None
+        self.listing: Listing[MessageRow] | None = None
 
     def compose(self) -> ComposeResult:
         self.list = ColumnList(COLUMNS, id="messages", placeholder="no messages")
         yield self.list
 
     def on_unmount(self) -> None:
-        if self._listing is not None:
-            self._listing.close()
+        if self.listing is not None:
+            self.listing.close()
 
     def enter(self) -> None:
         """Show it: with the filter of the sessions."""
-        if self._listing is None:
-            self._listing = Listing(
-                self._main.review.index, MESSAGES, self.call_later, self._listed
-            )
-            self.list.show_cells(MessageCells(self._listing, self._main))
+        if self.listing is None:
+            self.listing = Listing(self._main.review.index, MESSAGES, self.call_later, self._listed)
+            self.list.show_cells(MessageCells(self.listing, self._main))
         self.refilter()
         self.list.focus()
 
     def refilter(self) -> None:
         """Show the messages of the sessions that are shown."""
-        if self._listing is not None:
-            self._listing.show(filter=self._main.sessions.listing.filter)
+        if self.listing is not None:
+            self.listing.show(filter=self._main.sessions.listing.filter)
 
     def retime(self) -> None:
         """Show times in another way."""
         self.list.rows_changed()
 
     def _listed(self) -> None:
-        assert self._listing is not None
-        self.list.sorted_by = (self._listing.sort, self._listing.descending)
+        assert self.listing is not None
+        self.list.sorted_by = (self.listing.sort, self.listing.descending)
         self.list.rows_changed()
 
-    def on_column_list_head_clicked(self, event: ColumnList.HeadClicked) -> None:
-        assert self._listing is not None
-        again = self._listing.sort == event.key
-        descending = not self._listing.descending if again else False
-        self._listing.show(sort=event.key, descending=descending)
+    def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
+        assert self.listing is not None
+        self.listing.show(sort=event.key, descending=event.descending)
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         self.open_selected()
 
     def open_selected(self) -> None:
         """Open the message at the cursor."""
-        row = self._listing.row(self.list.cursor) if self._listing is not None else None
+        row = self.listing.row(self.list.cursor) if self.listing is not None else None
         session = self._main.review.index.session(row.session) if row is not None else None
         if row is not None and session is not None:
-            self.app.push_screen(MessageScreen(self._main.review, session, row.ordinal))
+            screen = MessageScreen(self._main.review, session, row.ordinal)
+            self.app.push_screen(screen, self._main.from_message)
+
+    def action_session(self) -> None:
+        """Show the dialogue in which the message was sent."""
+        row = self.listing.row(self.list.cursor) if self.listing is not None else None
+        if row is not None:
+            self._main.show_session(row.session)

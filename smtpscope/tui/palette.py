@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,8 +14,8 @@ from textual.content import Content
 from textual.screen import Screen
 
 from smtpscope.display import text
-from smtpscope.filters import FilterError, parse
-from smtpscope.index.views import SessionRow
+from smtpscope.filters import FilterError, parse, quoted
+from smtpscope.index.views import DamagedError, SessionRow, View
 from smtpscope.stream import Endpoint
 from smtpscope.tui.main import MainScreen
 from smtpscope.tui.sessions import people
@@ -72,33 +74,46 @@ class SessionCommands(Provider):
     """Sessions by number, address or subject."""
 
     async def discover(self) -> Hits:
-        for row in self._found(""):
+        for row in await self._found(""):
             yield DiscoveryHit(Content(_title(row)), partial(self._go, row.id), text=_title(row))
 
     async def search(self, query: str) -> Hits:
-        for score, row in enumerate(self._found(query)):
+        for score, row in enumerate(await self._found(query.strip())):
             yield Hit(
                 1 - score / 100, Content(_title(row)), partial(self._go, row.id), text=_title(row)
             )
 
-    def _found(self, query: str) -> list[SessionRow]:
+    async def _found(self, words: str) -> list[SessionRow]:
         screen = self.screen
         if not isinstance(screen, MainScreen):
             return []
-        words = query.strip()
-        if words.isdigit():
-            wanted = f"number == {words[:15]}"
-        else:
-            wanted = '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"' if words else ""
+        wanted = f"number == {words[:15]}" if words.isdecimal() else quoted(words)
         try:
-            return screen.review.index.first(parse(wanted), MAX_SESSIONS)
-        except FilterError:
+            view = screen.review.index.view(filter=parse(wanted if words else ""))
+        except (FilterError, DamagedError):
             return []
+        # It may have to look at all sessions: whoever types on doesn't wait for it.
+        search = asyncio.ensure_future(asyncio.to_thread(_first, view))
+        try:
+            return await asyncio.shield(search)
+        except asyncio.CancelledError:
+            view.interrupt()
+            raise
 
     def _go(self, id: int) -> None:
         screen = self.screen
         if isinstance(screen, MainScreen):
             screen.show_session(id)
+
+
+def _first(view: View) -> list[SessionRow]:
+    try:
+        return view.first(MAX_SESSIONS)
+    except (sqlite3.OperationalError, DamagedError):
+        # Interrupted; or whoever shows the list will tell what is wrong.
+        return []
+    finally:
+        view.close()
 
 
 def _title(row: SessionRow) -> str:

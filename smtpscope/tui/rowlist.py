@@ -170,6 +170,10 @@ class RowList(Painter, ScrollView, can_focus=True):
         self.cursor = max(min(index, len(self.source) - 1), 0)
         self._scroll_to_cursor()
 
+    def text(self, row: int) -> str:
+        """A row as it is copied and searched."""
+        return "".join(piece.text for piece in self.source.line(row)).strip()
+
     @property
     def below(self) -> int:
         """How many rows are below what is visible."""

@@ -188,19 +188,8 @@ class SessionsPane(Container):
         self._select(self.list.cursor)
         self.main.listed()
 
-    def sort(self, key: str) -> None:
-        """Sort by a column; by the same one again the other way round."""
-        again = self.listing.sort == key
-        self.listing.show(sort=key, descending=not self.listing.descending if again else False)
-
-    def sort_next(self) -> None:
-        """Sort by the next column."""
-        keys = [column.key for column in self.list.columns]
-        at = keys.index(self.listing.sort) if self.listing.sort in keys else -1
-        self.listing.show(sort=keys[(at + 1) % len(keys)], descending=False)
-
-    def on_column_list_head_clicked(self, event: ColumnList.HeadClicked) -> None:
-        self.sort(event.key)
+    def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
+        self.listing.show(sort=event.key, descending=event.descending)
 
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         if event.rows is self.list:

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from smtpscope.display import text
+from smtpscope.filters import quoted
 from smtpscope.index.statistics import Count, Latency, Statistics, Times, statistics
 from smtpscope.tui.background import Newest
 from smtpscope.tui.pieces import Line, Piece
@@ -64,10 +65,6 @@ def step_name(nanoseconds: int) -> str:
         if nanoseconds >= size * 1_000_000_000:
             return f"{nanoseconds // (size * 1_000_000_000)} {unit}"
     return f"{nanoseconds // 1_000_000} ms"
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def over_time(found: Statistics, width: int, *, utc: bool) -> Iterator[Figure]:
@@ -121,7 +118,7 @@ def latencies(found: list[Latency]) -> Iterator[Figure]:
         for verb, count, *percentiles in found:
             shown = " ".join(f"{duration(each):>8}" for each in percentiles)
             words = [Piece(f"{verb:<11} ", "client"), Piece(shown), Piece(f" {count:>9,}", "dim")]
-            filter = f"verb == {_quoted(verb)}" if verb not in ("(greeting)", "(other)") else ""
+            filter = f"verb == {quoted(verb)}" if verb not in ("(greeting)", "(other)") else ""
             yield Figure(words, filter)
 
 
@@ -144,7 +141,7 @@ def counted(
             Piece(f"{count:>9,} "),
             Piece(bar(count, most, max(width - room - 12, 4)), "bar"),
         ]
-        yield Figure(line, f"{field} == {_quoted(name)}" if field else "")
+        yield Figure(line, f"{field} == {quoted(name)}" if field else "")
 
 
 def _tls(found: Sequence[Count], width: int) -> Iterator[Figure]:
@@ -158,7 +155,7 @@ def _tls(found: Sequence[Count], width: int) -> Iterator[Figure]:
         if mode == "none":
             yield figure._replace(filter="not tls")
         else:
-            more = f" and tls.version == {_quoted(version)}" if version else " and not tls.version"
+            more = f" and tls.version == {quoted(version)}" if version else " and not tls.version"
             yield figure._replace(filter=f"tls == {mode}{more}")
 
 

@@ -152,7 +152,7 @@ class TablePane(Container):
     def compose(self) -> ComposeResult:
         self.field = _Search(placeholder="/ searches: 550, 5.7.1, pipelining, mailbox full …")
         self.list = ColumnList(
-            COLUMNS, id="known", placeholder="nothing is known under these words"
+            COLUMNS, sortable=False, id="known", placeholder="nothing is known under these words"
         )
         self.meaning = RowList(id="meaning", beside=True)
         self.meaning.border_title = "What it means"

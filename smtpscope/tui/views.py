@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from smtpscope.display import text
 from smtpscope.tui.bars import Bar, Item, hint
+from smtpscope.tui.prompts import AskScreen
 from smtpscope.tui.rowlist import RowList
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def row_text(widget: Widget | None) -> str:
     """The row at the cursor of a list, as text; "" without one."""
     if not isinstance(widget, RowList) or not len(widget.source):
         return ""
-    return "".join(piece.text for piece in widget.source.line(widget.cursor)).strip()
+    return widget.text(widget.cursor)
 
 
 def search_rows(widget: Widget | None, words: str, way: int) -> bool:
@@ -41,7 +42,7 @@ def search_rows(widget: Widget | None, words: str, way: int) -> bool:
     else:
         rows = range(cursor - 1, max(-1, cursor - 1 - MAX_SEARCHED), -1)
     for row in rows:
-        if wanted in "".join(piece.text for piece in source.line(row)).lower():
+        if wanted in widget.text(row).lower():
             widget.go(row)
             return True
     return False
@@ -75,7 +76,9 @@ class ViewScreen(Screen[_T]):
         return cast("ScopeApp", self.app)
 
     def compose(self) -> ComposeResult:
-        yield Bar(id="title", fixed=3)
+        title = Bar(id="title", fixed=3)
+        title.show(self._title())
+        yield title
         yield from self.body()
         keys = Bar(id="keys", fixed=1)
         hints = (("/", "search", "screen.search"), ("y", "copy", "screen.copy"))
@@ -83,17 +86,18 @@ class ViewScreen(Screen[_T]):
         items += [hint(*each) for each in (*self.hints, *hints)]
         keys.show(items, [hint("?", "help", "app.help")])
         yield keys
-        self.call_after_refresh(self.retitle, self.heading)
 
     def body(self) -> Iterator[Any]:
         """The widgets between title and keys."""
         raise NotImplementedError
 
+    def _title(self) -> list[Item]:
+        return [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(self.heading, "strong")]
+
     def retitle(self, heading: str) -> None:
+        """Say anew what the screen shows: safe text."""
         self.heading = heading
-        self.query_one("#title", Bar).show(
-            [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(heading, "strong")]
-        )
+        self.query_one("#title", Bar).show(self._title())
 
     def action_back(self) -> None:
         self.dismiss(None)
@@ -105,8 +109,6 @@ class ViewScreen(Screen[_T]):
             self.scope.tell("Copied.")
 
     def action_search(self) -> None:
-        from smtpscope.tui.prompts import AskScreen
-
         def found(words: str | None) -> None:
             if words:
                 self.searched = words

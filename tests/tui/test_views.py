@@ -1,0 +1,229 @@
+"""The other views: messages, findings, statistics, the table; and where their keys lead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.screens import (
+    bundled,
+    lines,
+    main,
+    many,
+    mixed,
+    opened,
+    point,
+    press,
+    read,
+    rows,
+    settled,
+    shown,
+    told,
+    write,
+)
+
+from smtpscope.tui.filterbar import FilterBar
+from smtpscope.tui.findings import FindingsPane
+from smtpscope.tui.message import MessageScreen
+from smtpscope.tui.messages import MessagesPane
+from smtpscope.tui.statistics import StatisticsPane
+
+
+async def test_the_mailbox_has_every_message_with_its_outcome(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "2")
+        pane = main(pilot).query_one(MessagesPane)
+        (row,) = rows(pane.list)
+        assert row.split()[:3] == ["1", "2023-11-14", "22:13:20"] or "2023-11-14" in row
+        for words in ("ann@example.net", "bob@example.org", "Lunch", "250 accepted"):
+            assert words in shown(pilot)
+
+
+async def test_enter_and_m_open_the_message_of_the_mailbox(tmp_path: Path) -> None:
+    for key in ("enter", "m"):
+        async with opened(read([mixed(tmp_path)])) as pilot:
+            await press(pilot, "2", key)
+            assert isinstance(pilot.app.screen, MessageScreen)
+            assert "Subject: Lunch" in shown(pilot)
+
+
+async def test_the_mailbox_follows_the_filter_and_sorts(tmp_path: Path) -> None:
+    async with opened(read([many(tmp_path)])) as pilot:
+        await press(pilot, "2")
+        pane = main(pilot).query_one(MessagesPane)
+        assert len(rows(pane.list)) == 160
+        await press(pilot, "f")
+        await write(pilot, "number <= 3")
+        await press(pilot, "enter")
+        assert [row.split()[3] for row in rows(pane.list)] == [
+            "s1@example.net",
+            "s2@example.net",
+        ]
+        assert main(pilot).tab == 1
+        await press(pilot, "O")
+        assert rows(pane.list)[0].split()[3] == "s2@example.net"
+        await press(pilot, "o")
+        assert "received↑" in shown(pilot)
+
+
+async def test_slash_searches_the_mailbox(tmp_path: Path) -> None:
+    async with opened(read([many(tmp_path)])) as pilot:
+        await press(pilot, "2", "slash")
+        await write(pilot, "r151@")
+        await press(pilot, "enter")
+        pane = main(pilot).query_one(MessagesPane)
+        assert "r151@example.org" in rows(pane.list)[pane.list.cursor]
+
+
+async def test_findings_are_grouped_by_rule_the_worst_first(tmp_path: Path) -> None:
+    async with opened(read(bundled("postfix-smuggling.pcap", "exim-errors.pcap"))) as pilot:
+        await press(pilot, "3")
+        found = rows(main(pilot).query_one(FindingsPane).list)
+        assert "✖ error" in found[0]
+        severities = [row.split()[1] for row in found]
+        order = ["error", "warning", "note", "chat"]
+        assert severities == sorted(severities, key=order.index)
+        assert "To do" in shown(pilot)
+
+
+async def test_enter_on_a_finding_leads_to_its_sessions_and_e_to_the_line(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "3")
+        pane = main(pilot).query_one(FindingsPane)
+        await point(pilot, pane.list, "user-unknown")
+        await press(pilot, "enter")
+        assert main(pilot).query_one(FilterBar).field.value == "finding == user-unknown"
+        assert main(pilot).tab == 0
+        assert main(pilot).sessions.session is not None
+        assert main(pilot).sessions.session.number == 2
+        await press(pilot, "e")
+        row = main(pilot).sessions.selected
+        assert row is not None
+        assert row.finding is not None
+
+
+async def test_findings_sort_by_every_column(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "3")
+        pane = main(pilot).query_one(FindingsPane)
+        seen = set()
+        for _ in pane.list.columns:
+            await press(pilot, "o")
+            seen.add(pane.list.sorted_by)
+            before = rows(pane.list)
+            await press(pilot, "O")
+            assert sorted(rows(pane.list)) == sorted(before)
+            await press(pilot, "O")
+        assert len(seen) == len(pane.list.columns)
+
+
+async def test_statistics_count_codes_and_names_and_show_latencies(tmp_path: Path) -> None:
+    async with opened(read([many(tmp_path)])) as pilot:
+        await press(pilot, "4")
+        pane = main(pilot).query_one(StatisticsPane)
+        numbers, names = rows(pane.numbers), rows(pane.names)
+        assert "200 sessions, 160 messages" in numbers[0]
+        assert any(row.split()[:2] == ["550", "40"] for row in numbers)
+        (hello,) = (row.split() for row in numbers if row.startswith("EHLO"))
+        assert hello[-1] == "200"
+        assert hello[1] in ("2ms", "3ms")
+        assert any("192.0.2.2:25" in row and "200" in row for row in names)
+        assert any(row.startswith("client.example.net") for row in names)
+
+
+async def test_statistics_follow_the_filter(tmp_path: Path) -> None:
+    async with opened(read([many(tmp_path)])) as pilot:
+        await press(pilot, "4", "f")
+        await write(pilot, "class == 5")
+        await press(pilot, "enter")
+        pane = main(pilot).query_one(StatisticsPane)
+        assert rows(pane.numbers)[0].startswith("40 sessions, 0 messages")
+
+
+async def test_enter_on_a_figure_shows_its_sessions(tmp_path: Path) -> None:
+    async with opened(read([many(tmp_path)])) as pilot:
+        await press(pilot, "4")
+        pane = main(pilot).query_one(StatisticsPane)
+        await point(pilot, pane.numbers, "550 ")
+        await press(pilot, "enter")
+        assert main(pilot).query_one(FilterBar).field.value == "code == 550"
+        assert len(main(pilot).sessions.listing) == 40
+        await press(pilot, "4", "tab")
+        await point(pilot, pane.names, "192.0.2.1 ")
+        await press(pilot, "enter")
+        field = main(pilot).query_one(FilterBar).field
+        assert field.value == '(code == 550) and client == "192.0.2.1"'
+        assert len(main(pilot).sessions.listing) == 40
+
+
+async def test_the_table_is_searched_while_one_types() -> None:
+    async with opened(read(bundled("postfix-swaks.pcap"))) as pilot:
+        await press(pilot, "5", "slash")
+        table = main(pilot).table
+        await write(pilot, "mailbox full")
+        assert any("4.2.2" in row or "X.2.2" in row for row in rows(table.list))
+        await press(pilot, "escape")
+        assert len(rows(table.list)) > 500
+        await press(pilot, "slash")
+        await write(pilot, "550")
+        await press(pilot, "enter")
+        assert rows(table.list)[0].split()[0] == "550"
+        assert table.list.has_focus
+        assert "permanent" in shown(pilot) or "no such" in shown(pilot)
+
+
+async def test_every_row_of_the_table_can_be_looked_up() -> None:
+    from smtpscope.tui.table import about, known
+
+    assert len(known()) > 500
+    for each in known():
+        found = list(about(each, 70))
+        assert found, each
+        assert all(piece.text.isprintable() for line in found for piece in line), each
+
+
+async def test_message_parts_are_shown_and_saved(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "m", "j", "j")
+        assert "lunch at noon?" in shown(pilot)
+        await press(pilot, "j")
+        assert "25 50 44 46" in shown(pilot)
+        await press(pilot, "s", "ctrl+u")
+        await write(pilot, str(tmp_path))
+        await press(pilot, "enter")
+        assert (tmp_path / "menu.pdf").read_bytes() == b"%PDF-1.4\n"
+        assert any("menu.pdf" in each for each in told(pilot))
+        await press(pilot, "S", "enter")
+        assert (tmp_path / "message-1-1.eml").read_bytes().startswith(b"From: Ann")
+        assert (tmp_path / "message-1-1.eml").stat().st_mode & 0o777 == 0o600
+
+
+async def test_saving_where_that_cannot_be_is_told(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "m", "S", "ctrl+u")
+        await write(pilot, str(tmp_path / "nowhere"))
+        await press(pilot, "enter")
+        assert any("is no folder" in each for each in told(pilot))
+        assert pilot.app.is_running
+
+
+async def test_a_session_that_the_filter_hides_is_shown_without_the_filter(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "f")
+        await write(pilot, "number == 1")
+        await press(pilot, "enter")
+        main(pilot).show_session(3)
+        await settled(pilot)
+        assert main(pilot).sessions.session is not None
+        assert main(pilot).sessions.session.number == 3
+        assert main(pilot).query_one(FilterBar).field.value == ""
+
+
+async def test_several_captures_are_one_list(tmp_path: Path) -> None:
+    names = ("postfix-swaks.pcap", "exim-errors.pcap", "postfix-lmtp.pcap")
+    async with opened(read(bundled(*names))) as pilot:
+        assert "3 captures" in lines(pilot)[0]
+        assert len(main(pilot).sessions.listing) == 3
+        await press(pilot, "f")
+        await write(pilot, 'capture ~ "exim"')
+        await press(pilot, "enter")
+        assert len(main(pilot).sessions.listing) == 1
