@@ -192,8 +192,8 @@ class Details:
             descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise SmtpscopeError(
-                f"{path} cannot be read any more ({error.strerror}): the list stays,"
-                " but details need the capture"
+                f"the capture cannot be read any more ({error.strerror}): the list stays,"
+                f" but details need {path}"
             ) from None
         try:
             yield descriptor

@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 
 def quick_context() -> BaseContext:
@@ -16,3 +19,17 @@ def quick_context() -> BaseContext:
     """
     forks = sys.platform == "linux" and threading.active_count() == 1
     return multiprocessing.get_context("fork" if forks else "spawn")
+
+
+def start(target: Callable[[Any], None], argument: Any) -> BaseProcess:
+    """Start a process of our own, as quickly as is safe. Raises OSError."""
+    context = quick_context()
+    process: BaseProcess = context.Process(target=target, args=(argument,))  # type: ignore[attr-defined]
+    shown = sys.stderr
+    # Textual puts something without a descriptor there, which spawning trips over.
+    sys.stderr = sys.__stderr__
+    try:
+        process.start()
+    finally:
+        sys.stderr = shown
+    return process

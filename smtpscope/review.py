@@ -18,7 +18,7 @@ from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.store import DEFAULT_LIMIT, Store, key_of
 from smtpscope.index.views import DamagedError, Index, SessionRow
 from smtpscope.index.writer import Progress, Task, run
-from smtpscope.processes import quick_context
+from smtpscope.processes import start
 
 
 class Review:
@@ -59,9 +59,7 @@ class Review:
             return found
         path = self._store.new(key)
         task = Task(path, self.captures, self._ports, self.policy, self._jobs)
-        context = quick_context()
-        self._process = context.Process(target=run, args=(task,))  # type: ignore[attr-defined]
-        self._process.start()
+        self._process = start(run, task)
         return Index(path, key, self.names)
 
     def again(self) -> None:

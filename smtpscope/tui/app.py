@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 from textual.app import App, SystemCommand
@@ -13,6 +14,7 @@ from smtpscope.configuration import Configuration, check_keys
 from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import NO_POLICY, Policy
+from smtpscope.index.views import DamagedError
 from smtpscope.memory import Memory
 from smtpscope.review import Review
 from smtpscope.tui.actions import binding_keys
@@ -20,6 +22,8 @@ from smtpscope.tui.main import MainScreen
 from smtpscope.tui.palette import SessionCommands, screen_commands
 from smtpscope.tui.themes import DARK, THEMES, theme_defaults
 
+MAX_REBUILT = 3
+"""How often the index of the same captures is made anew because it is damaged."""
 MAX_TOLD = 300
 """Characters of what is told in a corner of the screen."""
 
@@ -63,6 +67,7 @@ class ScopeApp(App[None]):
         self.first_filter = filter
         self.reveal = reveal
         self.save_folder = "."
+        self._rebuilt = 0
         self.open_folder = ""
         for theme in THEMES:
             self.register_theme(theme)
@@ -113,6 +118,7 @@ class ScopeApp(App[None]):
         if self.review is not None:
             self.review.close()
         self.review = review
+        self._rebuilt = 0
         self._show(review)
 
     def _show(self, review: Review) -> None:
@@ -120,29 +126,49 @@ class ScopeApp(App[None]):
         self._tell_memory()
         main = MainScreen(review, filter=self.first_filter, reveal=self.reveal)
         self.first_filter = ""
-        if isinstance(self.screen, MainScreen):
-            self.switch_screen(main)
-        else:
-            self.push_screen(main)
+        self._base(main)
 
     def _tell_memory(self) -> None:
         if self.memory.problem is not None:
             self.tell(self.memory.problem, "warning")
             self.memory.problem = None
 
+    def failed(self, error: SmtpscopeError) -> None:
+        """Tell what went wrong; what is wrong with the index is mended without a word."""
+        if isinstance(error, DamagedError):
+            self.rebuild()
+        else:
+            self.tell(str(error), "error")
+
     def rebuild(self) -> None:
-        """The index is damaged: make it anew, without a word."""
+        """The index is damaged: make it anew."""
         review = self.review
         if review is None:
+            return
+        self._rebuilt += 1
+        if self._rebuilt > MAX_REBUILT:
+            self.tell("The index is damaged again and again: check the disk.", "error")
             return
         try:
             review.again()
         except SmtpscopeError as error:
             self.tell(str(error), "error")
             return
-        while not isinstance(self.screen, MainScreen) and len(self.screen_stack) > 1:
+        self._base(MainScreen(review, reveal=self.reveal))
+
+    def _base(self, main: MainScreen) -> None:
+        """Show a main screen in place of all others."""
+        while len(self.screen_stack) > 1:
             self.pop_screen()
-        self.switch_screen(MainScreen(review, reveal=self.reveal))
+        self.push_screen(main)
+
+    @contextmanager
+    def sound_index(self) -> Iterator[None]:
+        """What is done within ends where the index turns out to be damaged, which is mended."""
+        try:
+            yield
+        except DamagedError:
+            self.rebuild()
 
     def tell(
         self, words: str, severity: Literal["information", "warning", "error"] = "information"

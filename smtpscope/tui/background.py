@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ from smtpscope.errors import SmtpscopeError
 _T = TypeVar("_T")
 Job = Callable[[Callable[[], bool]], _T]
 """Takes what tells whether the job has been given up."""
+Failed = Callable[[SmtpscopeError], None]
 
 
 class Newest(Generic[_T]):
@@ -19,7 +21,7 @@ class Newest(Generic[_T]):
     def __init__(self, call: Callable[[Callable[[], None]], Any]) -> None:
         self._call = call
         self._changed = Condition()
-        self._wanted: tuple[int, Job[_T], Callable[[_T], None], Callable[[str], None]] | None = None
+        self._wanted: tuple[int, Job[_T], Callable[[_T], None], Failed] | None = None
         self._number = 0
         self._closed = False
         self._thread: Thread | None = None
@@ -29,7 +31,7 @@ class Newest(Generic[_T]):
         """Something is asked for that has not been shown."""
         return self._wanted is not None
 
-    def run(self, job: Job[_T], done: Callable[[_T], None], failed: Callable[[str], None]) -> None:
+    def run(self, job: Job[_T], done: Callable[[_T], None], failed: Failed) -> None:
         """Run `job` next, and hand what it gives to `done`, or why it could not to `failed`."""
         with self._changed:
             self._number += 1
@@ -63,7 +65,10 @@ class Newest(Generic[_T]):
             try:
                 result = job(lambda number=number: number != self._number)  # type: ignore[misc]
             except SmtpscopeError as error:
-                self._hand(number, failed, str(error))
+                self._hand(number, failed, error)
+            except sqlite3.Error:
+                # What it looked at was closed or interrupted meanwhile: nobody wants it any more.
+                self._hand(number, lambda nothing: None, None)
             else:
                 self._hand(number, done, result)
             done_with = number

@@ -208,5 +208,5 @@ class ExportScreen(ModalScreen[None]):
         scope.tell(f"Saved: {paths[0]}{more}")
         self.dismiss(None)
 
-    def _failed(self, problem: str) -> None:
-        self._tell(problem)
+    def _failed(self, error: SmtpscopeError) -> None:
+        self._tell(str(error))

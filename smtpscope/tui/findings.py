@@ -153,7 +153,7 @@ class FindingsPane(Container):
         if not self.display:
             return
         filter, index = self._main.sessions.listing.filter, self._main.review.index
-        self._loader.run(lambda cancelled: told(index, filter), self._show, lambda problem: None)
+        self._loader.run(lambda cancelled: told(index, filter), self._show, self._main.scope.failed)
 
     def retime(self) -> None:
         """Show times in another way."""

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from smtpscope.errors import SmtpscopeError
 from smtpscope.filters import Filter, parse
-from smtpscope.index.views import Index, Table, View
+from smtpscope.index.views import DamagedError, Index, Table, View
 
 PAGE = 64
 """Rows that are fetched at once."""
@@ -29,8 +29,9 @@ _R = TypeVar("_R")
 class Listing(Generic[_R]):
     """The rows of `table` by a filter, in an order.
 
-    `call` hands a function over to the thread of the screen; `on_change` is called there whenever
-    another list is shown. `busy` while one is made; `problem` says why none could be.
+    `call` hands a function over to the thread of the screen; there `on_change` is called whenever
+    another list is shown, and `on_damage` when the index turns out to be damaged: then the list is
+    empty. `busy` while one is made; `problem` says why none could be.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Listing(Generic[_R]):
         table: Table,
         call: Callable[[Callable[[], None]], object],
         on_change: Callable[[], None],
+        on_damage: Callable[[], None],
     ) -> None:
         self.filter: Filter = parse("")
         self.sort = "number"
@@ -49,6 +51,8 @@ class Listing(Generic[_R]):
         self._table = table
         self._call = call
         self._on_change = on_change
+        self._on_damage = on_damage
+        self._damaged = False
         self._pages: OrderedDict[int, list[_R]] = OrderedDict()
         self._made = 0.0
         self._pending: View | None = None
@@ -73,13 +77,28 @@ class Listing(Generic[_R]):
         number, place = divmod(position, PAGE)
         page = self._pages.get(number)
         if page is None or (place >= len(page) and position < len(self)):
-            page = self._view.rows(number * PAGE, PAGE)
+            page = self._page(number)
             self._pages[number] = page
             if len(self._pages) > MAX_PAGES:
                 self._pages.popitem(last=False)
         else:
             self._pages.move_to_end(number)
         return page[place] if place < len(page) else None
+
+    def _page(self, number: int) -> list[_R]:
+        if self._damaged:
+            return []
+        try:
+            return self._view.rows(number * PAGE, PAGE)
+        except DamagedError:
+            # This may be in the middle of painting.
+            self._damaged = True
+            self._call(self._on_damage)
+            return []
+
+    def position(self, id: int) -> int | None:
+        """Where the row with this id is; None where it is not shown. Raises `DamagedError`."""
+        return self._view.position(id)
 
     def ids(self) -> list[int]:
         """The ids of all rows, in order. It may take long and belongs in a thread."""

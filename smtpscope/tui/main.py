@@ -18,7 +18,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
 from smtpscope.filters import parse
-from smtpscope.index.views import DamagedError, View
+from smtpscope.index.views import View
 from smtpscope.review import Review
 from smtpscope.tui.background import Newest
 from smtpscope.tui.bars import Bar, Item, hint
@@ -183,18 +183,15 @@ class MainScreen(Screen[None]):
 
     def news(self) -> None:
         """Show what has been read since."""
-        try:
+        with self.scope.sound_index():
             reading = self.review.reading
             self.sessions.grow()
             self._title(reading)
-        except DamagedError:
-            self.scope.rebuild()
-            return
-        if not reading:
-            self._clock.stop()
-            self._counter.stop()
-            self._count()
-            self._finish()
+            if not reading:
+                self._clock.stop()
+                self._counter.stop()
+                self._count()
+                self._finish()
 
     def _finish(self) -> None:
         failure = self.review.failure()
@@ -244,7 +241,7 @@ class MainScreen(Screen[None]):
             self._title(self.review.reading)
 
         if not self._figures.busy:
-            self._figures.run(job, done, lambda problem: None)
+            self._figures.run(job, done, lambda error: None)
 
     def _tell_filter(self) -> None:
         listing = self.sessions.listing
@@ -370,7 +367,7 @@ class MainScreen(Screen[None]):
         self._searcher.run(
             lambda cancelled: view.search_words(words, cursor, backwards=way < 0),
             done,
-            lambda problem: self.scope.tell(problem, "error"),
+            self.scope.failed,
         )
 
     def action_finding(self, way: int) -> None:
@@ -390,16 +387,17 @@ class MainScreen(Screen[None]):
         self._searcher.run(
             lambda cancelled: view.search(parse("severity >= note"), cursor, backwards=way < 0),
             done,
-            lambda problem: self.scope.tell(problem, "error"),
+            self.scope.failed,
         )
 
     def show_session(self, id: int, place: tuple[int, int] | None = None) -> None:
         """Go to a session, wherever it is asked for; without the filter where that hides it."""
         self.action_tab(0)
-        if not self.sessions.show_session(id, place):
-            self._wanted = (id, place)
-            self.query_one(FilterBar).put("")
-            self.sessions.listing.show(filter=parse(""))
+        with self.scope.sound_index():
+            if not self.sessions.show_session(id, place):
+                self._wanted = (id, place)
+                self.query_one(FilterBar).put("")
+                self.sessions.listing.show(filter=parse(""))
 
     # -- what can be done with a session ----------------------------------------------------------
 
@@ -478,7 +476,9 @@ class MainScreen(Screen[None]):
             self._compared = row.id
             self.scope.tell(f"Session {row.number} is remembered; press d on another one.")
             return
-        other, self._compared = self.review.index.session(self._compared), None
+        other, compared, self._compared = None, self._compared, None
+        with self.scope.sound_index():
+            other = self.review.index.session(compared)
         if other is None:
             return
         review, reveal = self.review, self.reveal
@@ -490,7 +490,7 @@ class MainScreen(Screen[None]):
         def done(comparison: Comparison) -> None:
             self.app.push_screen(CompareScreen(comparison))
 
-        self._comparer.run(job, done, lambda problem: self.scope.tell(problem, "error"))
+        self._comparer.run(job, done, self.scope.failed)
 
     def action_export(self) -> None:
         self.app.push_screen(ExportScreen(self))

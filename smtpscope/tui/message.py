@@ -122,9 +122,8 @@ class MessageScreen(ViewScreen[int | None]):
         if self._opened is not None:
             self._opened.file.close()
 
-    def _failed(self, problem: str) -> None:
-        self.tree_rows.placeholder = text(problem, 300)
-        self.tree_rows.rows_changed()
+    def _failed(self, error: SmtpscopeError) -> None:
+        self.tree_rows.tell(text(str(error), 500))
 
     def _show(self, opened: Opened) -> None:
         self._opened = opened

@@ -94,8 +94,12 @@ class MessagesPane(Container):
     def enter(self) -> None:
         """Show it: with the filter of the sessions."""
         if self.listing is None:
-            self.listing = Listing(self._main.review.index, MESSAGES, self.call_later, self._listed)
-            self.list.show_cells(MessageCells(self.listing, self._main))
+            scope, index = self._main.scope, self._main.review.index
+            with scope.sound_index():
+                self.listing = Listing(
+                    index, MESSAGES, self.call_later, self._listed, scope.rebuild
+                )
+                self.list.show_cells(MessageCells(self.listing, self._main))
         self.refilter()
         self.list.focus()
 
@@ -123,10 +127,13 @@ class MessagesPane(Container):
     def open_selected(self) -> None:
         """Open the message at the cursor."""
         row = self.listing.row(self.list.cursor) if self.listing is not None else None
-        session = self._main.review.index.session(row.session) if row is not None else None
-        if row is not None and session is not None:
-            screen = MessageScreen(self._main.review, session, row.ordinal)
-            self.app.push_screen(screen, self._main.from_message)
+        if row is None:
+            return
+        with self._main.scope.sound_index():
+            session = self._main.review.index.session(row.session)
+            if session is not None:
+                screen = MessageScreen(self._main.review, session, row.ordinal)
+                self.app.push_screen(screen, self._main.from_message)
 
     def action_session(self) -> None:
         """Show the dialogue in which the message was sent."""

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from smtpscope.details import MAX_OCTETS, Packet
 from smtpscope.details import Piece as Octets
 from smtpscope.display import text
+from smtpscope.errors import SmtpscopeError
 from smtpscope.index.views import SessionRow
 from smtpscope.review import Review
 from smtpscope.session import Session
@@ -71,9 +72,8 @@ class OctetsScreen(ViewScreen[None]):
     def on_unmount(self) -> None:
         self._loader.close()
 
-    def _failed(self, problem: str) -> None:
-        self.rows.placeholder = text(problem, 300)
-        self.rows.rows_changed()
+    def _failed(self, error: SmtpscopeError) -> None:
+        self.rows.tell(text(str(error), 500))
 
     def _show(self, pieces: list[Octets]) -> None:
         width = 16 if self.size.width >= WIDE else 8
@@ -158,9 +158,8 @@ class PacketScreen(ViewScreen[None]):
 
         self._loader.run(job, self._show, self._failed)
 
-    def _failed(self, problem: str) -> None:
-        self.rows.placeholder = text(problem, 300)
-        self.rows.rows_changed()
+    def _failed(self, error: SmtpscopeError) -> None:
+        self.rows.tell(text(str(error), 500))
 
     def _show(self, found: tuple[Packet, list[tuple[int, str, str | None]], list[int]]) -> None:
         packet, layers, self._numbers = found

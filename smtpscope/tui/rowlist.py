@@ -6,6 +6,7 @@ source for lines of pieces; `ColumnList` (in `columns`) puts cells under heads.
 
 from __future__ import annotations
 
+import textwrap
 from collections import OrderedDict
 from typing import Any, ClassVar, Protocol
 
@@ -151,6 +152,11 @@ class RowList(Painter, ScrollView, can_focus=True):
         else:
             self.go(cursor)
 
+    def tell(self, words: str) -> None:
+        """Show no rows but these words: safe text."""
+        self.placeholder = words
+        self.show(NoRows())
+
     def rows_changed(self) -> None:
         """The source has other rows, or more of them: the cursor stays where it is, if it can; at
         the end, with `follow`, it stays at the end."""
@@ -229,7 +235,8 @@ class RowList(Painter, ScrollView, can_focus=True):
             return self._head(width)
         row = y - self.head_height + round(self.scroll_y)
         if row >= len(self.source):
-            text = f" {self.placeholder}" if not len(self.source) and row == 0 else ""
+            told = [] if len(self.source) else textwrap.wrap(self.placeholder, max(width - 2, 10))
+            text = f" {told[row]}" if row < len(told) else ""
             return self.strip([Piece(text)], width, self.style_of("rows--placeholder"))
         focus = self.has_focus
         at_cursor = row == self.cursor and (focus or not self._beside)

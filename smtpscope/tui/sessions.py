@@ -13,8 +13,9 @@ from textual.containers import Container
 from textual.content import Content
 
 from smtpscope.display import text
+from smtpscope.errors import SmtpscopeError
 from smtpscope.explanation import Fact, explain, title
-from smtpscope.index.views import SESSIONS, SessionRow
+from smtpscope.index.views import SESSIONS, DamagedError, SessionRow
 from smtpscope.session import Session, Severity
 from smtpscope.stream import Endpoint
 from smtpscope.transcript import Row
@@ -151,7 +152,11 @@ class SessionsPane(Container):
 
     def on_mount(self) -> None:
         self.listing: Listing[SessionRow] = Listing(
-            self.main.review.index, SESSIONS, self.call_later, self._listed
+            self.main.review.index,
+            SESSIONS,
+            self.call_later,
+            self._listed,
+            self.main.scope.rebuild,
         )
         cells = SessionCells(self.listing, self.main)
         self.list.show_cells(_Without(cells, COLUMNS, self.list.columns))
@@ -176,7 +181,10 @@ class SessionsPane(Container):
 
     def _listed(self) -> None:
         """Another list is there: the cursor stays on its session, if that is still shown."""
-        position = self.listing.view.position(self.row.id) if self.row is not None else None
+        position = None
+        if self.row is not None:
+            with self.main.scope.sound_index():
+                position = self.listing.position(self.row.id)
         self.list.placeholder = (
             "no session is shown by this filter; Esc in the filter clears it"
             if self.listing.filter.text.strip()
@@ -220,7 +228,7 @@ class SessionsPane(Container):
 
     def show_session(self, id: int, span_start: tuple[int, int] | None = None) -> bool:
         """Go to a session, and in it to a finding by direction and offset; whether it is shown."""
-        position = self.listing.view.position(id)
+        position = self.listing.position(id)
         if position is None:
             return False
         self._position = span_start
@@ -262,15 +270,17 @@ class SessionsPane(Container):
             self.lines.rows_changed()
         self.list.rows_changed()
 
-    def _failed(self, problem: str) -> None:
-        self._clear(text(problem, 500))
+    def _failed(self, error: SmtpscopeError) -> None:
+        if isinstance(error, DamagedError):
+            self.main.scope.rebuild()
+        else:
+            self._clear(text(str(error), 500))
 
     def _clear(self, problem: str = "") -> None:
         self.session = self.dialogue = None
-        self.lines.placeholder = problem
         self.lines.border_title = Content("Dialogue")
         self.facts.border_title = Content("Explanation")
-        self.lines.show(NoRows())
+        self.lines.tell(problem)
         self.facts.show(NoRows())
 
     def _put(self, dialogue: Dialogue, cursor: int = 0) -> None:

@@ -225,15 +225,11 @@ class StatisticsPane(Container):
             finally:
                 view.close()
 
-        self._loader.run(job, self._show, self._failed)
+        self._loader.run(job, self._show, self._main.scope.failed)
 
     def retime(self) -> None:
         """Show times in another way."""
         self._lay()
-
-    def _failed(self, problem: str) -> None:
-        self.numbers.placeholder = text(problem, 300)
-        self.numbers.rows_changed()
 
     def _show(self, found: Statistics | None) -> None:
         if found is not None:
