@@ -69,6 +69,9 @@ class Newest(Generic[_T]):
             except sqlite3.Error:
                 # What it looked at was closed or interrupted meanwhile: nobody wants it any more.
                 self._hand(number, lambda nothing: None, None)
+            except Exception as error:
+                # A fault of ours is not to vanish with the thread.
+                self._hand(number, _raise, error)
             else:
                 self._hand(number, done, result)
             done_with = number
@@ -81,3 +84,7 @@ class Newest(Generic[_T]):
 
         if number == self._number and not self._closed:
             self._call(show)
+
+
+def _raise(error: Exception) -> None:
+    raise error

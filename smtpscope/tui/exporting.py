@@ -24,6 +24,7 @@ from smtpscope.saving import copy, save
 from smtpscope.session import Session
 from smtpscope.tui.background import Newest
 from smtpscope.tui.prompts import PathInput
+from smtpscope.tui.words import amount
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
@@ -109,7 +110,10 @@ class ExportScreen(ModalScreen[None]):
         width: 1fr; height: auto; background: $panel; border: none; padding: 0;
         &:focus { border: none; background-tint: $foreground 0%; }
     }
-    ExportScreen Input { border: none; height: 1; background: $surface; padding: 0 1; }
+    ExportScreen Input {
+        height: 1; padding: 0 1; background: $surface;
+        &, &:focus { border: none; background-tint: $foreground 0%; }
+    }
     ExportScreen Static { width: 100%; color: $scope-dim; margin-top: 1; }
     ExportScreen .buttons { align: right middle; margin-top: 1; }
     ExportScreen Button { margin-left: 2; }
@@ -125,10 +129,11 @@ class ExportScreen(ModalScreen[None]):
             self._choices.append((f"session {row.number}", lambda: [row.id]))
         if main.marked:
             marked = sorted(main.marked)
-            self._choices.append((f"the {len(marked):,} marked sessions", lambda: marked))
+            self._choices.append((f"marked: {amount(len(marked), 'session')}", lambda: marked))
         shown = len(main.sessions.listing)
         if shown:
-            self._choices.append((f"all {shown:,} that are shown", main.sessions.listing.ids))
+            name = f"shown: {amount(shown, 'session')}"
+            self._choices.append((name, main.sessions.listing.ids))
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:

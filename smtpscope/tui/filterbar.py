@@ -77,6 +77,7 @@ class FilterBar(Container):
     FilterBar > .prompt { width: 3; color: $scope-accent; }
     FilterBar > Input {
         width: 1fr; height: 1; border: none; padding: 0; background: $surface;
+        &:focus { border: none; background: $panel; background-tint: $foreground 0%; }
         &.-unreadable { color: $scope-error; text-style: underline; }
     }
     FilterBar > .told { width: auto; max-width: 65%; color: $scope-dim; padding: 0 1; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from textual.app import ComposeResult
@@ -17,9 +18,9 @@ from smtpscope.session import Severity
 from smtpscope.tui.background import Newest
 from smtpscope.tui.columns import Column, ColumnList
 from smtpscope.tui.pieces import SYMBOLS, Piece
-from smtpscope.tui.rowlist import Lines, RowList
-from smtpscope.tui.sessions import fact_lines
+from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.words import date
+from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
@@ -135,7 +136,7 @@ class FindingsPane(Container):
 
     def compose(self) -> ComposeResult:
         self.list = ColumnList(COLUMNS, id="findings", placeholder="nothing was found")
-        self.about = RowList(id="rule", beside=True)
+        self.about = WrappedList(id="rule", beside=True)
         self.about.border_title = "What it means"
         yield self.list
         yield self.about
@@ -183,8 +184,7 @@ class FindingsPane(Container):
                 Fact("Group", group),
                 Fact("Enter", "shows the sessions, where e leads to the line"),
             ]
-            width = max(self.about.scrollable_content_region.width - 2, 30)
-            self.about.show(Lines(fact_lines(facts, width)))
+            self.about.show_wrapped(partial(fact_lines, facts))
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         if event.rows is self.list and event.index < len(self._rows):

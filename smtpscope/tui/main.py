@@ -38,7 +38,7 @@ from smtpscope.tui.sessions import SessionsPane
 from smtpscope.tui.statistics import StatisticsPane
 from smtpscope.tui.table import TablePane
 from smtpscope.tui.views import row_text, search_rows
-from smtpscope.tui.words import left, octets
+from smtpscope.tui.words import amount, left, octets
 
 if TYPE_CHECKING:
     from smtpscope.tui.app import ScopeApp
@@ -126,7 +126,7 @@ class MainScreen(Screen[None]):
         self._searcher: Newest[int | None] = Newest(self.call_later)
         self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._told: set[str] = set()
-        self._wanted: tuple[int, tuple[int, int] | None] | None = None
+        self._wanted: int | None = None
 
     @property
     def scope(self) -> ScopeApp:
@@ -188,6 +188,7 @@ class MainScreen(Screen[None]):
             self.sessions.grow()
             self._title(reading)
             if not reading:
+                self.sessions.tell_none()
                 self._clock.stop()
                 self._counter.stop()
                 self._count()
@@ -207,8 +208,7 @@ class MainScreen(Screen[None]):
         names = self.review.names
         name = text(names[0], 60) if len(names) == 1 else f"{len(names)} captures"
         shown = [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(name, "strong")]
-        said = f"{progress.sessions:,} sessions"
-        right = [Item(said)]
+        right = [Item(amount(progress.sessions, "session"))]
         if self._worst:
             right.append(Item(f" · {self._worst:,} {SYMBOLS['warning']}", "warning"))
         right.append(Item(f" · {octets(progress.size)}", "dim"))
@@ -259,8 +259,8 @@ class MainScreen(Screen[None]):
         """Another list of sessions is shown."""
         self._tell_filter()
         if self._wanted is not None:
-            (id, place), self._wanted = self._wanted, None
-            self.sessions.show_session(id, place)
+            id, self._wanted = self._wanted, None
+            self.sessions.show_session(id)
 
     # -- tabs and keys ----------------------------------------------------------------------------
 
@@ -390,12 +390,12 @@ class MainScreen(Screen[None]):
             self.scope.failed,
         )
 
-    def show_session(self, id: int, place: tuple[int, int] | None = None) -> None:
+    def show_session(self, id: int) -> None:
         """Go to a session, wherever it is asked for; without the filter where that hides it."""
         self.action_tab(0)
         with self.scope.sound_index():
-            if not self.sessions.show_session(id, place):
-                self._wanted = (id, place)
+            if not self.sessions.show_session(id):
+                self._wanted = id
                 self.query_one(FilterBar).put("")
                 self.sessions.listing.show(filter=parse(""))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
+from threading import Lock
 from typing import IO, Any, BinaryIO, ClassVar, NamedTuple
 
 from textual.binding import Binding, BindingType
@@ -23,6 +25,7 @@ from smtpscope.tui.prompts import AskPathScreen
 from smtpscope.tui.rowlist import Lines, RowList
 from smtpscope.tui.views import ViewScreen
 from smtpscope.tui.words import octets
+from smtpscope.tui.wrapped import WrappedList
 
 MAX_SHOWN = 256 << 10
 """Octets of a part that are shown."""
@@ -101,10 +104,12 @@ class MessageScreen(ViewScreen[int | None]):
         self._opened: Opened | None = None
         self._parts: list[Part | None] = []
         self._loader: Newest[Any] = Newest(self.call_later)
+        self._saver: Newest[Path] = Newest(self.call_later)
+        self._reading = Lock()
 
     def body(self) -> Iterator[Any]:
         self.tree_rows = RowList(id="parts", placeholder="decoding …")
-        self.text_rows = RowList(id="text", beside=True)
+        self.text_rows = WrappedList(id="text", beside=True)
         with Horizontal():
             yield self.tree_rows
             yield self.text_rows
@@ -119,8 +124,7 @@ class MessageScreen(ViewScreen[int | None]):
 
     def on_unmount(self) -> None:
         self._loader.close()
-        if self._opened is not None:
-            self._opened.file.close()
+        self._saver.close()
 
     def _failed(self, error: SmtpscopeError) -> None:
         self.tree_rows.tell(text(str(error), 500))
@@ -141,7 +145,9 @@ class MessageScreen(ViewScreen[int | None]):
             return
         part = self._parts[event.index] if event.index < len(self._parts) else None
         if part is None:
-            self.text_rows.show(Lines(self._header_lines(self._opened.message)))
+            self._loader.cancel()
+            message = self._opened.message
+            self.text_rows.show_wrapped(lambda width: header_lines(message, width))
         else:
             self._read(part)
 
@@ -149,40 +155,20 @@ class MessageScreen(ViewScreen[int | None]):
         if event.rows is self.tree_rows:
             self.text_rows.focus()
 
-    def _header_lines(self, message: Message) -> list[Line]:
-        width = self._width()
-        found: list[Line] = []
-        if message.missing:
-            found.append(
-                [Piece(f"{message.missing:,} octets are missing in the capture", "warning")]
-            )
-        first = [h for name in _FIRST for h in message.fields.get(name, ())]
-        others = [h for h in message.headers if h.name.lower() not in _FIRST]
-        for group in (first, others):
-            for name, value in group[:MAX_FIELDS]:
-                label = text(name, 40)
-                shown = text(" ".join(_decoded(value).split()), MAX_LINE)
-                room = max(width - len(label) - 2, 20)
-                for number, line in enumerate(textwrap.wrap(shown, room) or [""]):
-                    head = f"{label}: " if not number else " " * (len(label) + 2)
-                    found.append([Piece(head, "label"), Piece(line)])
-            found.append([])
-        return found
-
     def _read(self, part: Part) -> None:
         opened = self._opened
         assert opened is not None
 
-        def job(cancelled: Any) -> list[Line]:
+        def job(cancelled: Any) -> bytes:
             out = _Limited()
-            extract_part(blocks(opened.file), part.number, out)
-            return _body_lines(part, out.getvalue(), width)
+            with self._reading:
+                extract_part(blocks(opened.file), part.number, out)
+            return out.getvalue()
 
-        width = self._width()
-        self._loader.run(job, lambda lines: self.text_rows.show(Lines(lines)), self._failed)
+        def done(body: bytes) -> None:
+            self.text_rows.show_wrapped(lambda width: body_lines(part, body, width))
 
-    def _width(self) -> int:
-        return max(self.text_rows.scrollable_content_region.width - 2, 30)
+        self._loader.run(job, done, self._failed)
 
     def action_session(self) -> None:
         """Show the dialogue in which it was sent."""
@@ -209,26 +195,44 @@ class MessageScreen(ViewScreen[int | None]):
     def action_save_all(self) -> None:
         """Save the message as it was sent."""
         opened = self._opened
-        if opened is None:
-            return
+        if opened is not None:
+            self._save(f"message-{self._row.number}-{self._ordinal + 1}.eml", copy(opened.file))
 
-        self._save(f"message-{self._row.number}-{self._ordinal + 1}.eml", copy(opened.file))
-
-    def _save(self, name: str, write: Any) -> None:
+    def _save(self, name: str, write: Callable[[BinaryIO], None]) -> None:
         def chosen(folder: str | None) -> None:
-            if not folder:
-                return
-            try:
-                path = save(folder, name, write)
-            except (SmtpscopeError, ValueError) as error:
-                self.scope.tell(str(error), "error")
-            else:
+            if folder:
                 self.scope.save_folder = folder
-                self.scope.tell(f"Saved: {path}")
+                self._saver.run(lambda cancelled: job(folder), done, self.scope.failed)
+
+        def job(folder: str) -> Path:
+            with self._reading:
+                return save(folder, name, write)
+
+        def done(path: Path) -> None:
+            self.scope.tell(f"Saved: {path}")
 
         self.app.push_screen(
             AskPathScreen("Save in which folder?", self.scope.save_folder, folders=True), chosen
         )
+
+
+def header_lines(message: Message, width: int) -> list[Line]:
+    """The fields of a message's header, those that people know first."""
+    found: list[Line] = []
+    if message.missing:
+        found.append([Piece(f"{message.missing:,} octets are missing in the capture", "warning")])
+    first = [h for name in _FIRST for h in message.fields.get(name, ())]
+    others = [h for h in message.headers if h.name.lower() not in _FIRST]
+    for group in (first, others):
+        for name, value in group[:MAX_FIELDS]:
+            label = text(name, 40)
+            shown = text(" ".join(_decoded(value).split()), MAX_LINE)
+            room = max(width - len(label) - 2, 20)
+            for number, line in enumerate(textwrap.wrap(shown, room) or [""]):
+                head = f"{label}: " if not number else " " * (len(label) + 2)
+                found.append([Piece(head, "label"), Piece(line)])
+        found.append([])
+    return found
 
 
 def _part_line(part: Part, depth: int) -> Line:
@@ -241,7 +245,8 @@ def _part_line(part: Part, depth: int) -> Line:
     ]
 
 
-def _body_lines(part: Part, body: bytes, width: int) -> list[Line]:
+def body_lines(part: Part, body: bytes, width: int) -> list[Line]:
+    """A part's content as text, or its first octets."""
     if part.children or not (part.content_type.startswith(("text/", "message/"))):
         kind = text(part.content_type, 80)
         found: list[Line] = [[Piece(f"{kind}, {octets(part.size)}", "dim"), Piece("  s saves it")]]

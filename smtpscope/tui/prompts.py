@@ -27,7 +27,10 @@ class AskScreen(ModalScreen[str | None]):
         border: round $scope-accent;
     }
     AskScreen Static { width: 100%; margin-bottom: 1; }
-    AskScreen Input { border: none; height: 1; background: $surface; padding: 0 1; }
+    AskScreen Input {
+        height: 1; padding: 0 1; background: $surface;
+        &, &:focus { border: none; background-tint: $foreground 0%; }
+    }
     """
 
     hint = "Enter: go · Esc: cancel"

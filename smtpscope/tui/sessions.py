@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 
 from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
-from smtpscope.explanation import Fact, explain, title
+from smtpscope.explanation import explain, title
 from smtpscope.index.views import SESSIONS, DamagedError, SessionRow
 from smtpscope.session import Session, Severity
 from smtpscope.stream import Endpoint
@@ -23,9 +22,10 @@ from smtpscope.tui.background import Newest
 from smtpscope.tui.columns import Column, ColumnList
 from smtpscope.tui.dialogue import Dialogue
 from smtpscope.tui.listing import Listing
-from smtpscope.tui.pieces import SYMBOLS, Line, Piece
-from smtpscope.tui.rowlist import Lines, NoRows, RowList
+from smtpscope.tui.pieces import SYMBOLS, Piece
+from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.words import clock, duration
+from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
@@ -135,14 +135,13 @@ class SessionsPane(Container):
         self.row: SessionRow | None = None
         self.dialogue: Dialogue | None = None
         self._loader: Newest[Dialogue] = Newest(self.call_later)
-        self._position: tuple[int, int] | None = None
         self._entering = 0
 
     def compose(self) -> ComposeResult:
         columns = [each for each in COLUMNS if each.key != "capture" or self.main.several]
         self.list = ColumnList(columns, id="sessions", placeholder="no sessions yet")
         self.lines = RowList(id="dialogue")
-        self.facts = RowList(id="explanation", beside=True)
+        self.facts = WrappedList(id="explanation", beside=True)
         self.lines.border_title = "Dialogue"
         self.facts.border_title = "Explanation"
         yield self.list
@@ -179,17 +178,28 @@ class SessionsPane(Container):
             if first:
                 self._select(self.list.cursor)
 
+    def tell_none(self) -> None:
+        """Say why there are no sessions, where there are none."""
+        if self.listing.filter.text.strip():
+            said = "no session is shown by this filter: f, then Esc clears it"
+        elif self.main.review.reading:
+            said = "no sessions yet"
+        else:
+            said = (
+                "no SMTP session was found: on which port was it? --port names others than 25,"
+                " 465, 587, 1025 and 2525"
+            )
+        if said != self.list.placeholder:
+            self.list.placeholder = said
+            self.list.rows_changed()
+
     def _listed(self) -> None:
         """Another list is there: the cursor stays on its session, if that is still shown."""
         position = None
         if self.row is not None:
             with self.main.scope.sound_index():
                 position = self.listing.position(self.row.id)
-        self.list.placeholder = (
-            "no session is shown by this filter; Esc in the filter clears it"
-            if self.listing.filter.text.strip()
-            else "no sessions yet"
-        )
+        self.tell_none()
         self.list.sorted_by = (self.listing.sort, self.listing.descending)
         self.list.rows_changed()
         self.list.go(position or 0)
@@ -226,12 +236,11 @@ class SessionsPane(Container):
         self.list.focus()
         return True
 
-    def show_session(self, id: int, span_start: tuple[int, int] | None = None) -> bool:
-        """Go to a session, and in it to a finding by direction and offset; whether it is shown."""
+    def show_session(self, id: int) -> bool:
+        """Go to a session; whether it is shown. Raises `DamagedError`."""
         position = self.listing.position(id)
         if position is None:
             return False
-        self._position = span_start
         if self.list.cursor == position:
             self._select(position)
         self.list.go(position)
@@ -281,15 +290,12 @@ class SessionsPane(Container):
         self.lines.border_title = Content("Dialogue")
         self.facts.border_title = Content("Explanation")
         self.lines.tell(problem)
-        self.facts.show(NoRows())
+        self.facts.tell("")
 
     def _put(self, dialogue: Dialogue, cursor: int = 0) -> None:
         main, session = self.main, dialogue.session
         dialogue.mode = main.time_mode
         self.session, self.dialogue = session, dialogue
-        if self._position is not None:
-            cursor = self._find(self._position)
-            self._position = None
         entering, self._entering = self._entering, 0
         if entering:
             start = -1 if entering > 0 else len(dialogue)
@@ -301,16 +307,6 @@ class SessionsPane(Container):
         if entering:
             self.lines.focus()
         self._explain()
-
-    def _find(self, place: tuple[int, int]) -> int:
-        dialogue = self.dialogue
-        assert dialogue is not None
-        for index, row in enumerate(dialogue.rows):
-            if row.finding is not None and (row.finding.span.direction, row.finding.span.start) == (
-                place
-            ):
-                return dialogue.position(index)
-        return 0
 
     @property
     def selected(self) -> Row | None:
@@ -337,30 +333,11 @@ class SessionsPane(Container):
     def _explain(self) -> None:
         row = self.selected
         if row is None or self.session is None:
-            self.facts.show(NoRows())
+            self.facts.tell("")
             return
         self.facts.border_title = Content(title(self.session, row))
         facts = explain(self.session, row, reveal=self.main.reveal)
-        width = max(self.facts.scrollable_content_region.width - 2, 30)
-        self.facts.show(Lines(list(fact_lines(facts, width))))
-
-
-def fact_lines(facts: Sequence[Fact], width: int) -> list[Line]:
-    """Facts in two columns, the texts wrapped to `width` cells in all."""
-    label_width = min(max((cell_len(fact.label) for fact in facts), default=0), 16) + 1
-    found: list[Line] = []
-    for label, words, style in facts:
-        shown = textwrap.wrap(words, max(width - label_width, 20)) or [""]
-        for number, line in enumerate(shown):
-            head = "" if number else label
-            symbol = f"{SYMBOLS[style]} " if style and not number else ""
-            found.append(
-                [
-                    Piece(head[: label_width - 1].ljust(label_width), "label"),
-                    Piece(symbol + line, style),
-                ]
-            )
-    return found
+        self.facts.show_wrapped(partial(fact_lines, facts))
 
 
 class _Without:

@@ -19,7 +19,7 @@ from smtpscope.index.statistics import Count, Latency, Statistics, Times, statis
 from smtpscope.tui.background import Newest
 from smtpscope.tui.pieces import Line, Piece
 from smtpscope.tui.rowlist import Lines, RowList
-from smtpscope.tui.words import date, duration, octets
+from smtpscope.tui.words import amount, date, duration, octets
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
@@ -284,7 +284,7 @@ class StatisticsPane(Container):
 def _total(found: Statistics) -> Figure:
     return Figure(
         [
-            Piece(f"{found.sessions:,} sessions", "strong"),
-            Piece(f", {found.messages:,} messages, {octets(found.octets)}"),
+            Piece(amount(found.sessions, "session"), "strong"),
+            Piece(f", {amount(found.messages, 'message')}, {octets(found.octets)}"),
         ]
     )

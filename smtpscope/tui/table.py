@@ -19,8 +19,8 @@ from smtpscope.findings.explain import dialogue, entry
 from smtpscope.reference import table
 from smtpscope.tui.columns import Column, ColumnList
 from smtpscope.tui.pieces import Line, Piece
-from smtpscope.tui.rowlist import Lines, NoRows, RowList
-from smtpscope.tui.sessions import fact_lines
+from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 COLUMNS = (
     Column("name", "name", 18, 1, priority=10),
@@ -137,7 +137,7 @@ class TablePane(Container):
     TablePane { layout: vertical; }
     TablePane > Input {
         height: 1; border: none; padding: 0 1; background: $surface;
-        &:focus { background: $panel; }
+        &:focus { border: none; background: $panel; background-tint: $foreground 0%; }
     }
     TablePane > #known { height: 3fr; }
     TablePane > #meaning {
@@ -154,7 +154,7 @@ class TablePane(Container):
         self.list = ColumnList(
             COLUMNS, sortable=False, id="known", placeholder="nothing is known under these words"
         )
-        self.meaning = RowList(id="meaning", beside=True)
+        self.meaning = WrappedList(id="meaning", beside=True)
         self.meaning.border_title = "What it means"
         yield self.field
         yield self.list
@@ -198,7 +198,7 @@ class TablePane(Container):
         self._rows = matching(words)
         self.list.show_cells(_Cells(self._rows))
         if not self._rows:
-            self.meaning.show(NoRows())
+            self.meaning.tell("")
 
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         if event.rows is self.list and event.index < len(self._rows):
@@ -208,10 +208,7 @@ class TablePane(Container):
         if event.rows is self.list:
             self.meaning.focus()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._explain)
-
     def _explain(self) -> None:
         if self.list.cursor < len(self._rows):
-            width = max(self.meaning.scrollable_content_region.width - 2, 30)
-            self.meaning.show(Lines(list(about(self._rows[self.list.cursor], width))))
+            each = self._rows[self.list.cursor]
+            self.meaning.show_wrapped(lambda width: list(about(each, width)))

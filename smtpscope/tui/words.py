@@ -17,6 +17,11 @@ def octets(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def amount(count: int, what: str) -> str:
+    """ "1 session", "1,204 sessions"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def duration(nanoseconds: int) -> str:
     """ "351µs", "35ms", "1.02s", "12.5s", "3:05", "2:10:00", in at most seven cells."""
     if nanoseconds < 1_000_000:
