@@ -391,6 +391,8 @@ def _expected(error: UnexpectedInput, text: str) -> str:
         names = error.accepts or error.expected
     else:
         names = set()
+    if names == {"WORD", "QUOTED"}:
+        return "a value"
     words = [word for name, word in _NAMES.items() if name in names]
     return (
         " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words) or "a filter"

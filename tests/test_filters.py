@@ -121,7 +121,7 @@ def test_and_binds_closer_than_or() -> None:
 @pytest.mark.parametrize(
     ("text", "column", "expected"),
     [
-        ("code >", 7, "a field or a word"),
+        ("code >", 7, "a value"),
         ("code > many", 8, "a number"),
         ("colour == red", 1, "a field: number, capture, start"),
         ("to < b", 4, "== != ~ or in"),
@@ -137,7 +137,7 @@ def test_and_binds_closer_than_or() -> None:
         ("duration > 5k", 12, "a duration such as"),
         ("severity > bad", 12, "chat, note, warning or error"),
         ("start > today", 9, "a time such as"),
-        ("code in ()", 10, "a field or a word"),
+        ("code in ()", 10, "a value"),
         ("(" * 51 + "tls" + ")" * 51, 1, "no more than 50"),
         ("not " * 51 + "tls", 1, "no more than 50"),
         ("x" * 2001, 2001, "no more than"),

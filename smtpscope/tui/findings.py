@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("severity", "severity", 10, priority=9),
     Column("rule", "rule", 22, 1, priority=10),
-    Column("summary", "what", 36, 3, priority=6),
+    Column("summary", "what", 24, 3, priority=8),
     Column("group", "group", 9, priority=3),
-    Column("count", "findings", 8, priority=7, right=True),
-    Column("sessions", "sessions", 8, priority=8, right=True),
+    Column("count", "findings", 8, priority=4, right=True),
+    Column("sessions", "sessions", 8, priority=7, right=True),
     Column("first", "first", 19, priority=5),
     Column("last", "last", 19, priority=2),
 )

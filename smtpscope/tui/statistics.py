@@ -5,7 +5,7 @@ Enter on a row shows its sessions: every name and code is a filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -18,8 +18,9 @@ from smtpscope.filters import quoted
 from smtpscope.index.statistics import Count, Latency, Statistics, Times, statistics
 from smtpscope.tui.background import Newest
 from smtpscope.tui.pieces import Line, Piece
-from smtpscope.tui.rowlist import Lines, RowList
+from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.words import amount, date, duration, octets
+from smtpscope.tui.wrapped import WrappedList
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
@@ -170,6 +171,26 @@ def spaced(*blocks: Iterator[Figure]) -> Iterator[Figure]:
             yield figure
 
 
+def numbers(found: Statistics, width: int, *, utc: bool) -> Iterator[Figure]:
+    """How many, when, with which replies, how fast."""
+    if found.sessions:
+        blocks = (over_time(found, width, utc=utc), replies(found, width))
+        yield from spaced(iter([_total(found)]), *blocks, latencies(found.latencies))
+
+
+def names(found: Statistics, width: int) -> Iterator[Figure]:
+    """Who, and how they ended."""
+    yield from spaced(
+        _tls(found.tls, width),
+        counted("How they ended", found.states, width, "state"),
+        counted("Servers", found.servers, width, "server"),
+        counted("Clients", found.clients, width, "client"),
+        counted("Client names (EHLO, HELO)", found.names, width, "helo"),
+        counted("Senders", found.senders, width, "from"),
+        counted("Recipients", found.recipients, width, "to"),
+    )
+
+
 class StatisticsPane(Container):
     """Figures in two halves: over time, by code and command; and by name."""
 
@@ -189,12 +210,12 @@ class StatisticsPane(Container):
         super().__init__(id="statistics-pane", classes="-follows-filter -tells-times")
         self._main = main
         self._found: Statistics | None = None
-        self._figures: dict[RowList, list[Figure]] = {}
+        self._filters: dict[RowList, list[str]] = {}
         self._loader: Newest[Statistics | None] = Newest(self.call_later)
 
     def compose(self) -> ComposeResult:
-        self.numbers = RowList(id="numbers", placeholder="counting …")
-        self.names = RowList(id="names")
+        self.numbers = WrappedList(id="numbers", placeholder="counting …")
+        self.names = WrappedList(id="names")
         yield self.numbers
         yield self.names
 
@@ -203,7 +224,6 @@ class StatisticsPane(Container):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < NARROW, "-narrow")
-        self.call_after_refresh(self._lay)
 
     def enter(self) -> None:
         """Show them: of the sessions that the filter shows."""
@@ -242,41 +262,20 @@ class StatisticsPane(Container):
             return
         utc = self._main.time_mode == "utc"
         self.numbers.placeholder = "no sessions"
-        width = max(self.numbers.scrollable_content_region.width - 3, 30)
-        self._put(
-            self.numbers,
-            list(
-                spaced(
-                    iter([_total(found)]) if found.sessions else iter(()),
-                    over_time(found, width, utc=utc),
-                    replies(found, width),
-                    latencies(found.latencies),
-                )
-            ),
-        )
-        width = max(self.names.scrollable_content_region.width - 3, 30)
-        self._put(
-            self.names,
-            list(
-                spaced(
-                    _tls(found.tls, width),
-                    counted("How they ended", found.states, width, "state"),
-                    counted("Servers", found.servers, width, "server"),
-                    counted("Clients", found.clients, width, "client"),
-                    counted("Client names (EHLO, HELO)", found.names, width, "helo"),
-                    counted("Senders", found.senders, width, "from"),
-                    counted("Recipients", found.recipients, width, "to"),
-                )
-            ),
-        )
+        self._put(self.numbers, lambda width: list(numbers(found, width, utc=utc)))
+        self._put(self.names, lambda width: list(names(found, width)))
 
-    def _put(self, rows: RowList, figures: list[Figure]) -> None:
-        self._figures[rows] = figures
-        rows.show(Lines([figure.line for figure in figures]), cursor=rows.cursor)
+    def _put(self, rows: WrappedList, figures: Callable[[int], list[Figure]]) -> None:
+        def wrap(width: int) -> list[Line]:
+            made = figures(width)
+            self._filters[rows] = [figure.filter for figure in made]
+            return [figure.line for figure in made]
+
+        rows.show_wrapped(wrap, cursor=rows.cursor)
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
-        figures = self._figures.get(event.rows, [])
-        chosen = figures[event.index].filter if event.index < len(figures) else ""
+        filters = self._filters.get(event.rows, [])
+        chosen = filters[event.index] if event.index < len(filters) else ""
         if chosen:
             self._main.narrow(chosen)
 
