@@ -156,6 +156,11 @@ class FindingsPane(Container):
         filter, index = self._main.sessions.listing.filter, self._main.review.index
         self._loader.run(lambda cancelled: told(index, filter), self._show, self._main.scope.failed)
 
+    def freshen(self) -> None:
+        """Count what has been found since."""
+        if not self._loader.busy:
+            self.refilter()
+
     def retime(self) -> None:
         """Show times in another way."""
         self._show(self._rows)

@@ -240,6 +240,10 @@ class MainScreen(Screen[None]):
             self._worst = count
             self._title(self.review.reading)
 
+        if self.review.reading:
+            with self.scope.sound_index():
+                for pane in self.query(".-follows-filter"):
+                    pane.freshen()  # type: ignore[attr-defined]
         if not self._figures.busy:
             self._figures.run(job, done, lambda error: None)
 

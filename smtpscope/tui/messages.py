@@ -108,6 +108,11 @@ class MessagesPane(Container):
         if self.listing is not None:
             self.listing.show(filter=self._main.sessions.listing.filter)
 
+    def freshen(self) -> None:
+        """Show what has been found since."""
+        if self.listing is not None and self.display and self.listing.grow():
+            self.list.rows_changed()
+
     def retime(self) -> None:
         """Show times in another way."""
         self.list.rows_changed()

@@ -247,6 +247,11 @@ class StatisticsPane(Container):
 
         self._loader.run(job, self._show, self._main.scope.failed)
 
+    def freshen(self) -> None:
+        """Count what has been found since."""
+        if not self._loader.busy:
+            self.refilter()
+
     def retime(self) -> None:
         """Show times in another way."""
         self._lay()
