@@ -17,7 +17,7 @@ from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.views import DamagedError
 from smtpscope.memory import Memory
 from smtpscope.review import Review
-from smtpscope.tui.actions import binding_keys
+from smtpscope.tui.keys import binding_keys
 from smtpscope.tui.main import MainScreen
 from smtpscope.tui.palette import SessionCommands, screen_commands
 from smtpscope.tui.themes import DARK, THEMES, theme_defaults

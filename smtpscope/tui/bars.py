@@ -32,11 +32,6 @@ class Item(NamedTuple):
         return [*shown, Piece(self.text, self.style)]
 
 
-def hint(key: str, word: str, action: str) -> Item:
-    """A key, what it does in a word, and the action."""
-    return Item(f" {word}  ", "", action, key)
-
-
 class Bar(Painter):
     """One line: items from the left, and items at its right end.
 

@@ -79,7 +79,7 @@ class _Pairs:
 class CompareScreen(ViewScreen[None]):
     """Two dialogues, one beside the other; n goes to the next difference."""
 
-    hints = (("n", "next difference", "screen.search_next(1)"),)
+    hints = (("search_next", "next difference"),)
     DEFAULT_CSS = """
     CompareScreen RowList { height: 1fr; }
     """

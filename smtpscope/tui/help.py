@@ -13,7 +13,7 @@ from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.fields import FIELDS
 from smtpscope.places import config_folder
-from smtpscope.tui.palette import MOVING, key_name
+from smtpscope.tui.keys import MOVING, key_name
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
 from smtpscope.tui.rowlist import Lines, RowList
 from smtpscope.tui.views import ViewScreen

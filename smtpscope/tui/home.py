@@ -71,11 +71,7 @@ class HomeScreen(ViewScreen[None]):
         Binding("o", "open", "Open a capture", id="open"),
         Binding("d", "demo", "The captures that come with smtpscope", id="demo"),
     ]
-    hints = (
-        ("Enter", "review", "screen.choose"),
-        ("o", "open a file", "screen.open"),
-        ("d", "demo", "screen.demo"),
-    )
+    hints = (("choose", "review"), ("open", "open a file"), ("demo", "demo"))
     DEFAULT_CSS = """
     HomeScreen > Vertical { height: auto; padding: 1 2; }
     HomeScreen Static { width: 100%; height: auto; }

@@ -140,7 +140,7 @@ class LadderScreen(ViewScreen[int | None]):
     """The ladder of a session; Enter leads to the line in the dialogue."""
 
     BINDINGS: ClassVar[list[BindingType]] = []
-    hints = (("Enter", "to the line", "screen.choose"),)
+    hints = (("choose", "to the line"),)
     DEFAULT_CSS = """
     LadderScreen RowList { height: 1fr; }
     LadderScreen .ends { height: 1; padding-left: 1; background: $surface; }

@@ -6,14 +6,12 @@ to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
@@ -21,27 +19,22 @@ from smtpscope.filters import parse
 from smtpscope.index.views import View
 from smtpscope.review import Review
 from smtpscope.tui.background import Newest
-from smtpscope.tui.bars import Bar, Item, hint
-from smtpscope.tui.compare import CompareScreen, Comparison
+from smtpscope.tui.bars import Bar, Item
 from smtpscope.tui.dialogue import TIME_MODES
 from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.findings import FindingsPane
-from smtpscope.tui.ladder import LadderScreen
-from smtpscope.tui.message import MessageScreen
 from smtpscope.tui.messages import MessagesPane
-from smtpscope.tui.octets import OctetsScreen
 from smtpscope.tui.pieces import SYMBOLS
-from smtpscope.tui.prompts import AskScreen, ConfirmScreen
 from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.sessions import SessionsPane
 from smtpscope.tui.statistics import StatisticsPane
 from smtpscope.tui.table import TablePane
-from smtpscope.tui.views import row_text, search_rows
+from smtpscope.tui.views import ScopeScreen
 from smtpscope.tui.words import amount, left, octets
 
 if TYPE_CHECKING:
-    from smtpscope.tui.app import ScopeApp
+    pass
 
 RATE = 15
 """How often a second the index is asked for news while captures are read."""
@@ -57,23 +50,19 @@ TABS = (
     ("statistics-pane", "Statistics"),
     ("table-pane", "Table"),
 )
-MESSAGES, TABLE = 1, 4
-OF_SESSIONS = ("bytes", "ladder", "compare", "mark", "follow", "reveal")
-"""What can be done where sessions are shown."""
-OF_MESSAGES = ("message",)
-"""The same for what messages have, too."""
+TABLE = 4
 HINTS = (
-    ("/", "search", "screen.search"),
-    ("f", "filter", "screen.filter"),
-    ("e", "next finding", "screen.finding(1)"),
-    ("m", "message", "screen.message"),
-    ("h", "bytes", "screen.bytes"),
-    ("x", "export", "screen.export"),
-    ("l", "ladder", "screen.ladder"),
+    ("search", "search"),
+    ("filter", "filter"),
+    ("finding_next", "next finding"),
+    ("message", "message"),
+    ("bytes", "bytes"),
+    ("export", "export"),
+    ("ladder", "ladder"),
 )
 
 
-class MainScreen(Screen[None]):
+class MainScreen(ScopeScreen[None]):
     """Captures under review."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,21 +72,10 @@ class MainScreen(Screen[None]):
         Binding("4", "tab(3)", "Statistics", id="statistics", show=False),
         Binding("5", "tab(4)", "Table", id="table", show=False),
         Binding("f", "filter", "Filter", id="filter"),
-        Binding("slash", "search", "Search in what is shown", id="search"),
-        Binding("n", "search_next(1)", "Next match", id="search_next"),
-        Binding("N", "search_next(-1)", "Previous match", id="search_previous"),
         Binding("e", "finding(1)", "Next finding", id="finding_next"),
         Binding("E", "finding(-1)", "Previous finding", id="finding_previous"),
-        Binding("m", "message", "Message", id="message"),
-        Binding("h", "bytes", "Octets and packets of the line", id="bytes"),
-        Binding("l", "ladder", "Ladder", id="ladder"),
-        Binding("d", "compare", "Compare with another session", id="compare"),
         Binding("t", "time", "Time: relative, delta, clock, UTC", id="time"),
-        Binding("space", "mark", "Mark", id="mark"),
         Binding("x", "export", "Export", id="export"),
-        Binding("y", "copy", "Copy the line", id="copy"),
-        Binding("R", "reveal", "Reveal or hide secrets", id="reveal"),
-        Binding("F", "follow", "Follow the newest", id="follow"),
         Binding("escape", "back", "Back; stop reading", id="back"),
     ]
 
@@ -119,18 +97,11 @@ class MainScreen(Screen[None]):
         self.reveal = reveal
         self._first_filter = filter
         self.time_mode = TIME_MODES[0]
-        self.searched = ""
-        self._compared: int | None = None
         self._worst = 0
         self._figures: Newest[int] = Newest(self.call_later)
         self._searcher: Newest[int | None] = Newest(self.call_later)
-        self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._told: set[str] = set()
         self._wanted: int | None = None
-
-    @property
-    def scope(self) -> ScopeApp:
-        return cast("ScopeApp", self.app)
 
     def compose(self) -> ComposeResult:
         self.sessions = SessionsPane(self)
@@ -156,7 +127,7 @@ class MainScreen(Screen[None]):
         self.sessions.list.focus()
         self._clock = self.set_interval(1 / RATE, self.news)
         self._counter = self.set_interval(FIGURES, self._count)
-        self._keys()
+        self.call_after_refresh(self._keys)
         for problem in self.review.problems:
             self.scope.tell(problem, "warning")
         self.news()
@@ -165,7 +136,6 @@ class MainScreen(Screen[None]):
     def on_unmount(self) -> None:
         self._figures.close()
         self._searcher.close()
-        self._comparer.close()
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -222,7 +192,7 @@ class MainScreen(Screen[None]):
             right.append(Item(" · stopped", "warning"))
         right.append(Item(" "))
         self.query_one("#title", Bar).show(shown, right)
-        self._tell_filter()
+        self.tell_filter()
 
     def _count(self) -> None:
         """Count the sessions with something wrong, in a thread."""
@@ -247,7 +217,8 @@ class MainScreen(Screen[None]):
         if not self._figures.busy:
             self._figures.run(job, done, lambda error: None)
 
-    def _tell_filter(self) -> None:
+    def tell_filter(self) -> None:
+        """Say how much is shown, or marked."""
         listing = self.sessions.listing
         bar = self.query_one(FilterBar)
         if listing.problem is not None:
@@ -261,19 +232,12 @@ class MainScreen(Screen[None]):
 
     def listed(self) -> None:
         """Another list of sessions is shown."""
-        self._tell_filter()
+        self.tell_filter()
         if self._wanted is not None:
             id, self._wanted = self._wanted, None
             self.sessions.show_session(id)
 
     # -- tabs and keys ----------------------------------------------------------------------------
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys are for what is shown."""
-        tab = self.tab if self.is_mounted else 0
-        if action in OF_SESSIONS:
-            return tab == 0
-        return action not in OF_MESSAGES or tab <= MESSAGES
 
     @property
     def tab(self) -> int:
@@ -288,7 +252,7 @@ class MainScreen(Screen[None]):
             self.sessions.list.focus()
         else:
             pane.enter()  # type: ignore[attr-defined]
-        self._keys()
+        self.call_after_refresh(self._keys)
 
     def _keys(self) -> None:
         items = []
@@ -296,8 +260,7 @@ class MainScreen(Screen[None]):
             style = "head" if index == self.tab else ""
             items.append(Item(f" {name} ", style, f"screen.tab({index})", f" {index + 1}"))
         items.append(Item("│ ", "dim"))
-        items += [hint(*each) for each in HINTS]
-        self.query_one("#keys", Bar).show(items, [hint("?", "help", "app.help")])
+        self.tell_keys(items, HINTS)
 
     def action_back(self) -> None:
         """One step back; where there is none, the reading is stopped."""
@@ -335,20 +298,10 @@ class MainScreen(Screen[None]):
     def action_search(self) -> None:
         if self.tab == TABLE:
             self.table.edit()
-            return
+        else:
+            super().action_search()
 
-        def found(words: str | None) -> None:
-            if words:
-                self.searched = words
-                self.action_search_next(1)
-
-        self.app.push_screen(AskScreen("Search in what is shown", self.searched), found)
-
-    def action_search_next(self, way: int) -> None:
-        """Go to the next (1) or previous (-1) row that has what was searched for."""
-        if not self.searched:
-            self.action_search()
-            return
+    def search(self, way: int) -> None:
         for rows, listing in (
             (self.sessions.list, self.sessions.listing),
             (self.messages.list, self.messages.listing),
@@ -356,15 +309,14 @@ class MainScreen(Screen[None]):
             if rows.has_focus and listing is not None:
                 self._search(rows, listing.view, way)
                 return
-        if not search_rows(self.focused, self.searched, way):
-            self.scope.tell(f"No more: {text(self.searched, 60)}")
+        super().search(way)
 
     def _search(self, rows: RowList, view: View, way: int) -> None:
         words, cursor = self.searched, rows.cursor
 
         def done(position: int | None) -> None:
             if position is None:
-                self.scope.tell(f"No more: {text(words, 60)}")
+                self.tell_no_more()
             else:
                 rows.go(position)
 
@@ -413,126 +365,10 @@ class MainScreen(Screen[None]):
             pane.retime()  # type: ignore[attr-defined]
         self.scope.tell(f"Times: {self.time_mode}")
 
-    def action_follow(self) -> None:
-        rows = self.sessions.list
-        rows.follow = not rows.follow
-        if rows.follow:
-            rows.action_bottom()
-        self.scope.tell("Following the newest session." if rows.follow else "Not following.")
-
-    def action_mark(self) -> None:
-        row = self.sessions.row
-        if row is None:
-            return
-        self.marked ^= {row.id}
-        self.sessions.list.rows_changed()
-        self.sessions.list.action_move(1)
-        self._tell_filter()
-
-    def action_message(self) -> None:
-        """Open the message of the selected line, or the first one of the session."""
-        if self.tab == MESSAGES:
-            self.messages.open_selected()
-            return
-        session, row = self.sessions.session, self.sessions.row
-        if session is None or row is None:
-            return
-        ordinal = _message_at(self.sessions)
-        if ordinal is None:
-            self.scope.tell("This session has no message.")
-            return
-        self.app.push_screen(MessageScreen(self.review, row, ordinal), self.from_message)
-
     def from_message(self, session: int | None) -> None:
         """Go where a message that was open leads: to a session, or nowhere."""
         if session is not None:
             self.show_session(session)
 
-    def action_bytes(self) -> None:
-        line, row = self.sessions.selected, self.sessions.row
-        if row is None or line is None or line.span is None or self.sessions.session is None:
-            self.scope.tell("Select a line of a dialogue first.")
-            return
-        self.app.push_screen(
-            OctetsScreen(self.review, row, self.sessions.session, line, self.reveal)
-        )
-
-    def action_ladder(self) -> None:
-        dialogue = self.sessions.dialogue
-        if dialogue is not None:
-            index = dialogue.shown[self.sessions.lines.cursor] if len(dialogue) else 0
-            self.app.push_screen(
-                LadderScreen(dialogue.session, dialogue.rows, index), self._from_ladder
-            )
-
-    def _from_ladder(self, index: int | None) -> None:
-        dialogue = self.sessions.dialogue
-        if index is not None and dialogue is not None:
-            self.sessions.lines.go(dialogue.position(index))
-            self.sessions.lines.focus()
-
-    def action_compare(self) -> None:
-        """Remember a session; with the second one show both side by side."""
-        row = self.sessions.row
-        if row is None:
-            return
-        if self._compared is None or self._compared == row.id:
-            self._compared = row.id
-            self.scope.tell(f"Session {row.number} is remembered; press d on another one.")
-            return
-        other, compared, self._compared = None, self._compared, None
-        with self.scope.sound_index():
-            other = self.review.index.session(compared)
-        if other is None:
-            return
-        review, reveal = self.review, self.reveal
-
-        def job(cancelled: Callable[[], bool]) -> Comparison:
-            sessions = [review.details(each, cancelled).session() for each in (other, row)]
-            return Comparison.of(*sessions, reveal=reveal)
-
-        def done(comparison: Comparison) -> None:
-            self.app.push_screen(CompareScreen(comparison))
-
-        self._comparer.run(job, done, self.scope.failed)
-
     def action_export(self) -> None:
         self.app.push_screen(ExportScreen(self))
-
-    def action_copy(self) -> None:
-        copied = row_text(self.focused)
-        if copied:
-            self.app.copy_to_clipboard(copied)
-            self.scope.tell("Copied.")
-
-    def action_reveal(self) -> None:
-        def confirmed(sure: bool | None) -> None:
-            if sure:
-                self.reveal = True
-                self.sessions.reload()
-
-        if self.reveal:
-            self.reveal = False
-            self.sessions.reload()
-            self.scope.tell("Secrets are hidden.")
-        else:
-            question = "Show passwords and tokens on this screen, until R is pressed again?"
-            self.app.push_screen(ConfirmScreen(question, "Show them"), confirmed)
-
-
-def _message_at(pane: SessionsPane) -> int | None:
-    """The transaction whose message the selected line is of, or else the first with a message."""
-    session, row = pane.session, pane.selected
-    assert session is not None
-    content = None
-    if row is not None and row.exchange < len(session.exchanges):
-        content = session.exchanges[row.exchange].content
-    with_message = [
-        (ordinal, each.content)
-        for ordinal, each in enumerate(session.transactions)
-        if each.content is not None
-    ]
-    for ordinal, each in with_message:
-        if each is content:
-            return ordinal
-    return with_message[0][0] if with_message else None

@@ -84,10 +84,10 @@ class MessageScreen(ViewScreen[int | None]):
         Binding("tab", "app.focus_next", "Other pane", id="other_pane", show=False),
     ]
     hints = (
-        ("s", "save part", "screen.save"),
-        ("S", "save .eml", "screen.save_all"),
-        ("v", "session", "screen.session"),
-        ("Tab", "other pane", "app.focus_next"),
+        ("save", "save part"),
+        ("save_all", "save .eml"),
+        ("session", "session"),
+        ("other_pane", "other pane"),
     )
     DEFAULT_CSS = """
     MessageScreen Horizontal { height: 1fr; }

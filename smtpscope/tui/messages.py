@@ -16,7 +16,7 @@ from smtpscope.tui.listing import Listing
 from smtpscope.tui.message import MessageScreen
 from smtpscope.tui.pieces import Piece
 from smtpscope.tui.rowlist import RowList
-from smtpscope.tui.sessions import people
+from smtpscope.tui.sessionlist import people
 from smtpscope.tui.words import date, octets
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class MessagesPane(Container):
     """The mailbox; Enter opens a message."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "message", "Message", id="message"),
         Binding("v", "session", "The session of the message", id="session"),
     ]
     DEFAULT_CSS = """
@@ -127,9 +128,9 @@ class MessagesPane(Container):
         self.listing.show(sort=event.key, descending=event.descending)
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
-        self.open_selected()
+        self.action_message()
 
-    def open_selected(self) -> None:
+    def action_message(self) -> None:
         """Open the message at the cursor."""
         row = self.listing.row(self.list.cursor) if self.listing is not None else None
         if row is None:

@@ -33,7 +33,7 @@ class OctetsScreen(ViewScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "packet", "The packet in full", id="packet"),
     ]
-    hints = (("Enter", "packet in full", "screen.packet"),)
+    hints = (("choose", "packet in full"),)
     DEFAULT_CSS = """
     OctetsScreen RowList { height: 1fr; }
     """
@@ -109,10 +109,7 @@ class PacketScreen(ViewScreen[None]):
         Binding("left_square_bracket", "other(-1)", "Previous packet", id="packet_previous"),
         Binding("right_square_bracket", "other(1)", "Next packet", id="packet_next"),
     ]
-    hints = (
-        ("[", "previous packet", "screen.other(-1)"),
-        ("]", "next packet", "screen.other(1)"),
-    )
+    hints = (("packet_previous", "previous packet"), ("packet_next", "next packet"))
     DEFAULT_CSS = """
     PacketScreen RowList { height: 1fr; }
     """

@@ -11,63 +11,36 @@ from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from smtpscope.display import text
 from smtpscope.filters import FilterError, parse, quoted
 from smtpscope.index.views import DamagedError, SessionRow, View
 from smtpscope.stream import Endpoint
+from smtpscope.tui.keys import MOVING, key_name
 from smtpscope.tui.main import MainScreen
-from smtpscope.tui.sessions import people
+from smtpscope.tui.sessionlist import people
 
 MAX_SESSIONS = 20
 """Sessions that are offered at once."""
-
-MOVING = ("down", "up", "page_down", "page_up", "top", "bottom", "left", "right", "choose")
-"""What keys are for alone: nobody looks for it in the palette."""
-
-_NAMES = {
-    "slash": "/",
-    "question_mark": "?",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "escape": "Esc",
-    "space": "Space",
-    "tab": "Tab",
-    "enter": "Enter",
-    "down": "↓",
-    "up": "↑",
-    "left": "←",
-    "right": "→",
-    "pagedown": "PgDn",
-    "pageup": "PgUp",
-    "home": "Home",
-    "end": "End",
-}
 
 
 def screen_commands(screen: Screen[object]) -> Iterator[SystemCommand]:
     """What the keys of a screen do, as commands."""
     told: set[str] = set()
-    for _, binding, enabled, _ in screen.active_bindings.values():
+    for node, binding, enabled, _ in screen.active_bindings.values():
         id = binding.id
         if enabled and id is not None and id not in MOVING and binding.description not in told:
             told.add(binding.description)
-            yield _command(screen, binding)
+            yield _command(node, binding)
 
 
-def _command(screen: Screen[object], binding: Binding) -> SystemCommand:
+def _command(node: DOMNode, binding: Binding) -> SystemCommand:
     async def run() -> None:
-        await screen.run_action(binding.action)
+        await node.app.run_action(binding.action, node)
 
     return SystemCommand(binding.description, f"Key: {key_name(binding)}", run)
-
-
-def key_name(binding: Binding) -> str:
-    """The key of a binding as a user knows it."""
-    modifiers, _, key = binding.key.rpartition("+")
-    name = _NAMES.get(key, key)
-    return f"{modifiers.title()}+{name.upper()}" if modifiers else name
 
 
 class SessionCommands(Provider):

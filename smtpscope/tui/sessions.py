@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 
@@ -15,92 +15,26 @@ from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.explanation import explain, title
 from smtpscope.index.views import SESSIONS, DamagedError, SessionRow
-from smtpscope.session import Session, Severity
-from smtpscope.stream import Endpoint
+from smtpscope.session import Session
 from smtpscope.transcript import Row
 from smtpscope.tui.background import Newest
-from smtpscope.tui.columns import Column, ColumnList
+from smtpscope.tui.columns import ColumnList
+from smtpscope.tui.compare import CompareScreen, Comparison
 from smtpscope.tui.dialogue import Dialogue
+from smtpscope.tui.ladder import LadderScreen
 from smtpscope.tui.listing import Listing
-from smtpscope.tui.pieces import SYMBOLS, Piece
+from smtpscope.tui.message import MessageScreen
+from smtpscope.tui.octets import OctetsScreen
+from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.rowlist import RowList
-from smtpscope.tui.words import clock, duration
+from smtpscope.tui.sessionlist import COLUMNS, SessionCells, Without
 from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
 
-MAX_SHOWN = 100
-"""Characters of one value in the list."""
 NARROW = 100
 """Columns of the terminal below which the explanation stands under the dialogue."""
-
-COLUMNS = (
-    Column("number", "#", 5, priority=10, right=True),
-    Column("capture", "capture", 10, 1, priority=4),
-    Column("start", "start", 12, priority=5),
-    Column("client", "client", 15, 1, priority=7),
-    Column("server", "server", 14, 1, priority=3),
-    Column("from", "from", 12, 2, priority=6),
-    Column("to", "to", 12, 2, priority=6),
-    Column("messages", "msgs", 4, priority=2, right=True),
-    Column("last", "last", 9, priority=9),
-    Column("tls", "tls", 5, priority=4),
-    Column("duration", "time", 7, priority=5, right=True),
-    Column("severity", "!", 4, priority=9),
-)
-
-
-class SessionCells:
-    """The rows of the list of sessions."""
-
-    def __init__(self, listing: Listing[SessionRow], main: MainScreen) -> None:
-        self._listing = listing
-        self._main = main
-
-    def __len__(self) -> int:
-        return len(self._listing)
-
-    def marked(self, index: int) -> bool:
-        row = self._listing.row(index)
-        return row is not None and row.id in self._main.marked
-
-    def cells(self, index: int) -> Sequence[Piece]:
-        row = self._listing.row(index)
-        if row is None:
-            return []
-        last = f"{row.last} {row.last_enhanced or ''}".rstrip() if row.last is not None else "-"
-        word = Severity(row.severity).word if row.severity > 0 else ""
-        return [
-            Piece(str(row.number), "dim"),
-            Piece(text(self._main.review.names[row.capture], MAX_SHOWN), "dim"),
-            Piece(clock(row.start, utc=self._main.time_mode == "utc"), "time"),
-            Piece(str(Endpoint(row.client, row.client_port))),
-            Piece(str(Endpoint(row.server, row.port))),
-            Piece(people(row.senders, "<>")),
-            Piece(people(row.recipients)),
-            Piece(str(row.messages)),
-            Piece(last, f"reply{row.last // 100}" if row.last and row.last >= 400 else ""),
-            _tls(row),
-            Piece(duration(row.duration)),
-            Piece(f"{SYMBOLS[word]}{row.findings}" if word else "", word),
-        ]
-
-
-def people(listed: str, nobody: str = "") -> str:
-    """Addresses of an index, shortened: the first one and how many more."""
-    found = json.loads(listed)
-    if not found:
-        return ""
-    first = text(found[0], MAX_SHOWN) or nobody
-    return f"{first} +{len(found) - 1}" if len(found) > 1 else first
-
-
-def _tls(row: SessionRow) -> Piece:
-    if row.tls is None:
-        return Piece("-", "dim")
-    version = (row.tls_version or "").removeprefix("TLSv").removeprefix("TLS ")
-    return Piece(text(version, 8) or "yes", "tls")
 
 
 class SessionsPane(Container):
@@ -128,6 +62,16 @@ class SessionsPane(Container):
     SessionsPane.-full > #said { height: 1fr; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "message", "Message", id="message"),
+        Binding("h", "bytes", "Octets and packets of the line", id="bytes"),
+        Binding("l", "ladder", "Ladder", id="ladder"),
+        Binding("d", "compare", "Compare with another session", id="compare"),
+        Binding("space", "mark", "Mark", id="mark"),
+        Binding("R", "reveal", "Reveal or hide secrets", id="reveal"),
+        Binding("F", "follow", "Follow the newest", id="follow"),
+    ]
+
     def __init__(self, main: MainScreen) -> None:
         super().__init__(id="sessions-pane")
         self.main = main
@@ -135,6 +79,8 @@ class SessionsPane(Container):
         self.row: SessionRow | None = None
         self.dialogue: Dialogue | None = None
         self._loader: Newest[Dialogue] = Newest(self.call_later)
+        self._comparer: Newest[Comparison] = Newest(self.call_later)
+        self._compared: int | None = None
         self._entering = 0
 
     def compose(self) -> ComposeResult:
@@ -158,11 +104,12 @@ class SessionsPane(Container):
             self.main.scope.rebuild,
         )
         cells = SessionCells(self.listing, self.main)
-        self.list.show_cells(_Without(cells, COLUMNS, self.list.columns))
+        self.list.show_cells(Without(cells, COLUMNS, self.list.columns))
         self.list.sorted_by = ("number", False)
 
     def on_unmount(self) -> None:
         self._loader.close()
+        self._comparer.close()
         self.listing.close()
 
     def on_resize(self) -> None:
@@ -222,7 +169,7 @@ class SessionsPane(Container):
         elif event.rows is self.lines and self.dialogue is not None:
             row = self.dialogue.row(event.index)
             if row is not None and row.kind == "message":
-                self.main.action_message()
+                self.action_message()
             elif self.dialogue.toggle(event.index):
                 self.lines.rows_changed()
                 self._explain()
@@ -339,22 +286,111 @@ class SessionsPane(Container):
         facts = explain(self.session, row, reveal=self.main.reveal)
         self.facts.show_wrapped(partial(fact_lines, facts))
 
+    # -- what can be done with a session ----------------------------------------------------------
 
-class _Without:
-    """Cells of fewer columns than there could be."""
+    def action_follow(self) -> None:
+        rows = self.list
+        rows.follow = not rows.follow
+        if rows.follow:
+            rows.action_bottom()
+        self.main.scope.tell("Following the newest session." if rows.follow else "Not following.")
 
-    def __init__(
-        self, cells: SessionCells, every: Sequence[Column], kept: Sequence[Column]
-    ) -> None:
-        self._cells = cells
-        self._kept = [index for index, column in enumerate(every) if column in kept]
+    def action_mark(self) -> None:
+        row = self.row
+        if row is None:
+            return
+        self.main.marked ^= {row.id}
+        self.list.rows_changed()
+        self.list.action_move(1)
+        self.main.tell_filter()
 
-    def __len__(self) -> int:
-        return len(self._cells)
+    def action_message(self) -> None:
+        """Open the message of the selected line, or the first one of the session."""
+        session, row = self.session, self.row
+        if session is None or row is None:
+            return
+        ordinal = _message_at(self)
+        if ordinal is None:
+            self.main.scope.tell("This session has no message.")
+            return
+        self.app.push_screen(MessageScreen(self.main.review, row, ordinal), self.main.from_message)
 
-    def marked(self, index: int) -> bool:
-        return self._cells.marked(index)
+    def action_bytes(self) -> None:
+        line, row = self.selected, self.row
+        if row is None or line is None or line.span is None or self.session is None:
+            self.main.scope.tell("Select a line of a dialogue first.")
+            return
+        self.app.push_screen(
+            OctetsScreen(self.main.review, row, self.session, line, self.main.reveal)
+        )
 
-    def cells(self, index: int) -> Sequence[Piece]:
-        cells = self._cells.cells(index)
-        return [cells[each] for each in self._kept] if cells else []
+    def action_ladder(self) -> None:
+        dialogue = self.dialogue
+        if dialogue is not None:
+            index = dialogue.shown[self.lines.cursor] if len(dialogue) else 0
+            self.app.push_screen(
+                LadderScreen(dialogue.session, dialogue.rows, index), self._from_ladder
+            )
+
+    def _from_ladder(self, index: int | None) -> None:
+        dialogue = self.dialogue
+        if index is not None and dialogue is not None:
+            self.lines.go(dialogue.position(index))
+            self.lines.focus()
+
+    def action_compare(self) -> None:
+        """Remember a session; with the second one show both side by side."""
+        row = self.row
+        if row is None:
+            return
+        if self._compared is None or self._compared == row.id:
+            self._compared = row.id
+            self.main.scope.tell(f"Session {row.number} is remembered; press d on another one.")
+            return
+        other, compared, self._compared = None, self._compared, None
+        with self.main.scope.sound_index():
+            other = self.main.review.index.session(compared)
+        if other is None:
+            return
+        review, reveal = self.main.review, self.main.reveal
+
+        def job(cancelled: Callable[[], bool]) -> Comparison:
+            sessions = [review.details(each, cancelled).session() for each in (other, row)]
+            return Comparison.of(*sessions, reveal=reveal)
+
+        def done(comparison: Comparison) -> None:
+            self.app.push_screen(CompareScreen(comparison))
+
+        self._comparer.run(job, done, self.main.scope.failed)
+
+    def action_reveal(self) -> None:
+        def confirmed(sure: bool | None) -> None:
+            if sure:
+                self.main.reveal = True
+                self.reload()
+
+        if self.main.reveal:
+            self.main.reveal = False
+            self.reload()
+            self.main.scope.tell("Secrets are hidden.")
+        else:
+            question = "Show passwords and tokens on this screen, until R is pressed again?"
+            self.app.push_screen(ConfirmScreen(question, "Show them"), confirmed)
+
+
+def _message_at(pane: SessionsPane) -> int | None:
+    """The transaction whose message the selected line is of, or else the first with a message."""
+    session, row = pane.session, pane.selected
+    assert session is not None
+    content = None
+    if row is not None and row.exchange < len(session.exchanges):
+        content = session.exchanges[row.exchange].content
+    with_message = [
+        (ordinal, each.content)
+        for ordinal, each in enumerate(session.transactions)
+        if each.content is not None
+    ]
+    for ordinal, each in with_message:
+        if each is content:
+            return ordinal
+    return with_message[0][0] if with_message else None

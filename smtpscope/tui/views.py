@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
@@ -11,7 +11,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from smtpscope.display import text
-from smtpscope.tui.bars import Bar, Item, hint
+from smtpscope.tui.bars import Bar, Item
+from smtpscope.tui.keys import hints
 from smtpscope.tui.prompts import AskScreen
 from smtpscope.tui.rowlist import RowList
 
@@ -48,24 +49,15 @@ def search_rows(widget: Widget | None, words: str, way: int) -> bool:
     return False
 
 
-class ViewScreen(Screen[_T]):
-    """A screen with a title above its rows, and its keys below them."""
+class ScopeScreen(Screen[_T]):
+    """What all screens have in common: search, copy, keys at the bottom."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Back", id="back"),
         Binding("slash", "search", "Search in what is shown", id="search"),
         Binding("n", "search_next(1)", "Next match", id="search_next"),
         Binding("N", "search_next(-1)", "Previous match", id="search_previous"),
         Binding("y", "copy", "Copy the line", id="copy"),
     ]
-    DEFAULT_CSS = """
-    ViewScreen { layout: vertical; }
-    """
-
-    heading = ""
-    """What the screen shows: safe text."""
-    hints: ClassVar[tuple[tuple[str, str, str], ...]] = ()
-    """Keys below the rows: key, word, action."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,32 +67,10 @@ class ViewScreen(Screen[_T]):
     def scope(self) -> ScopeApp:
         return cast("ScopeApp", self.app)
 
-    def compose(self) -> ComposeResult:
-        title = Bar(id="title", fixed=3)
-        title.show(self._title())
-        yield title
-        yield from self.body()
-        keys = Bar(id="keys", fixed=1)
-        hints = (("/", "search", "screen.search"), ("y", "copy", "screen.copy"))
-        items = [Item(" back  ", "", "screen.back", " Esc")]
-        items += [hint(*each) for each in (*self.hints, *hints)]
-        keys.show(items, [hint("?", "help", "app.help")])
-        yield keys
-
-    def body(self) -> Iterator[Any]:
-        """The widgets between title and keys."""
-        raise NotImplementedError
-
-    def _title(self) -> list[Item]:
-        return [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(self.heading, "strong")]
-
-    def retitle(self, heading: str) -> None:
-        """Say anew what the screen shows: safe text."""
-        self.heading = heading
-        self.query_one("#title", Bar).show(self._title())
-
-    def action_back(self) -> None:
-        self.dismiss(None)
+    def tell_keys(self, first: Iterable[Item], wanted: Iterable[tuple[str, str]]) -> None:
+        """Show keys in the last line, by their ids, behind the items that come first."""
+        bar = self.query_one("#keys", Bar)
+        bar.show([*first, *hints(self, wanted)], hints(self, [("help", "help")]))
 
     def action_copy(self) -> None:
         copied = row_text(self.focused)
@@ -109,6 +79,8 @@ class ViewScreen(Screen[_T]):
             self.scope.tell("Copied.")
 
     def action_search(self) -> None:
+        """Ask for words, and go to the next row that has them."""
+
         def found(words: str | None) -> None:
             if words:
                 self.searched = words
@@ -117,7 +89,57 @@ class ViewScreen(Screen[_T]):
         self.app.push_screen(AskScreen("Search in what is shown", self.searched), found)
 
     def action_search_next(self, way: int) -> None:
+        """Go to the next (1) or previous (-1) row that has what was searched for."""
         if not self.searched:
             self.action_search()
-        elif not search_rows(self.focused, self.searched, way):
-            self.scope.tell(f"No more: {text(self.searched, 60)}")
+        else:
+            self.search(way)
+
+    def search(self, way: int) -> None:
+        """Go to the next (1) or previous (-1) row of the list in focus."""
+        if not search_rows(self.focused, self.searched, way):
+            self.tell_no_more()
+
+    def tell_no_more(self) -> None:
+        self.scope.tell(f"No more: {text(self.searched, 60)}")
+
+
+class ViewScreen(ScopeScreen[_T]):
+    """A screen with a title above its rows, and its keys below them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back", id="back")]
+    DEFAULT_CSS = """
+    ViewScreen { layout: vertical; }
+    """
+
+    heading = ""
+    """What the screen shows: safe text."""
+    hints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Keys below the rows: their ids, and what they do in a word."""
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="title", fixed=3)
+        yield from self.body()
+        yield Bar(id="keys", fixed=2)
+
+    def body(self) -> Iterator[Any]:
+        """The widgets between title and keys."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.retitle(self.heading)
+        self.call_after_refresh(self._tell_keys)
+
+    def _tell_keys(self) -> None:
+        wanted = (("back", "back"), *self.hints, ("search", "search"), ("copy", "copy"))
+        self.tell_keys([Item(" ")], wanted)
+
+    def retitle(self, heading: str) -> None:
+        """Say anew what the screen shows: safe text."""
+        self.heading = heading
+        self.query_one("#title", Bar).show(
+            [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(heading, "strong")]
+        )
+
+    def action_back(self) -> None:
+        self.dismiss(None)

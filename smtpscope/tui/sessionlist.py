@@ -1,0 +1,109 @@
+"""The rows of the list of sessions: columns, and the cells of a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from smtpscope.display import text
+from smtpscope.index.views import SessionRow
+from smtpscope.session import Severity
+from smtpscope.stream import Endpoint
+from smtpscope.tui.columns import Column
+from smtpscope.tui.listing import Listing
+from smtpscope.tui.pieces import SYMBOLS, Piece
+from smtpscope.tui.words import clock, duration
+
+if TYPE_CHECKING:
+    from smtpscope.tui.main import MainScreen
+
+MAX_SHOWN = 100
+"""Characters of one value in the list."""
+
+COLUMNS = (
+    Column("number", "#", 5, priority=10, right=True),
+    Column("capture", "capture", 10, 1, priority=4),
+    Column("start", "start", 12, priority=5),
+    Column("client", "client", 15, 1, priority=7),
+    Column("server", "server", 14, 1, priority=3),
+    Column("from", "from", 12, 2, priority=6),
+    Column("to", "to", 12, 2, priority=6),
+    Column("messages", "msgs", 4, priority=2, right=True),
+    Column("last", "last", 9, priority=9),
+    Column("tls", "tls", 5, priority=4),
+    Column("duration", "time", 7, priority=5, right=True),
+    Column("severity", "!", 4, priority=9),
+)
+
+
+class SessionCells:
+    """The rows of the list of sessions."""
+
+    def __init__(self, listing: Listing[SessionRow], main: MainScreen) -> None:
+        self._listing = listing
+        self._main = main
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def marked(self, index: int) -> bool:
+        row = self._listing.row(index)
+        return row is not None and row.id in self._main.marked
+
+    def cells(self, index: int) -> Sequence[Piece]:
+        row = self._listing.row(index)
+        if row is None:
+            return []
+        last = f"{row.last} {row.last_enhanced or ''}".rstrip() if row.last is not None else "-"
+        word = Severity(row.severity).word if row.severity > 0 else ""
+        return [
+            Piece(str(row.number), "dim"),
+            Piece(text(self._main.review.names[row.capture], MAX_SHOWN), "dim"),
+            Piece(clock(row.start, utc=self._main.time_mode == "utc"), "time"),
+            Piece(str(Endpoint(row.client, row.client_port))),
+            Piece(str(Endpoint(row.server, row.port))),
+            Piece(people(row.senders, "<>")),
+            Piece(people(row.recipients)),
+            Piece(str(row.messages)),
+            Piece(last, f"reply{row.last // 100}" if row.last and row.last >= 400 else ""),
+            _tls(row),
+            Piece(duration(row.duration)),
+            Piece(f"{SYMBOLS[word]}{row.findings}" if word else "", word),
+        ]
+
+
+def people(listed: str, nobody: str = "") -> str:
+    """Addresses of an index, shortened: the first one and how many more."""
+    found = json.loads(listed)
+    if not found:
+        return ""
+    first = text(found[0], MAX_SHOWN) or nobody
+    return f"{first} +{len(found) - 1}" if len(found) > 1 else first
+
+
+def _tls(row: SessionRow) -> Piece:
+    if row.tls is None:
+        return Piece("-", "dim")
+    version = (row.tls_version or "").removeprefix("TLSv").removeprefix("TLS ")
+    return Piece(text(version, 8) or "yes", "tls")
+
+
+class Without:
+    """Cells of fewer columns than there could be."""
+
+    def __init__(
+        self, cells: SessionCells, every: Sequence[Column], kept: Sequence[Column]
+    ) -> None:
+        self._cells = cells
+        self._kept = [index for index, column in enumerate(every) if column in kept]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def marked(self, index: int) -> bool:
+        return self._cells.marked(index)
+
+    def cells(self, index: int) -> Sequence[Piece]:
+        cells = self._cells.cells(index)
+        return [cells[each] for each in self._kept] if cells else []
