@@ -105,9 +105,9 @@ class HomeScreen(ViewScreen[None]):
         self.list.show_cells(_Cells(self._rows))
         self.list.focus()
 
-    def action_back(self) -> None:
-        if self.scope.review is not None:
-            self.dismiss(None)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Esc leads back to where there is something."""
+        return action != "back" or self.scope.review is not None
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         self.action_choose()
