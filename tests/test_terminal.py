@@ -111,6 +111,14 @@ def test_a_capture_is_shown_and_q_leaves(tmp_path: Path, arguments: tuple[str, .
         assert b"Traceback" not in screen.seen
 
 
+def test_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
+    with terminal(tmp_path, str(CAPTURE)) as screen:
+        screen.wait_for(b"EHLO")
+        screen.press(b"\x03")
+        assert screen.status() == 130
+        assert OFF in screen.seen
+
+
 def test_a_second_opening_finds_the_index(tmp_path: Path) -> None:
     for _ in range(2):
         with terminal(tmp_path, str(CAPTURE)) as screen:

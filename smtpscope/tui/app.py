@@ -24,6 +24,8 @@ from smtpscope.tui.themes import DARK, THEMES, theme_defaults
 
 MAX_REBUILT = 3
 """How often the index of the same captures is made anew because it is damaged."""
+INTERRUPTED = 130
+"""The exit status on Ctrl-C."""
 MAX_TOLD = 300
 """Characters of what is told in a corner of the screen."""
 
@@ -40,6 +42,7 @@ class ScopeApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", id="quit"),
         Binding("question_mark", "help", "Help for where you are", id="help"),
+        Binding("ctrl+c", "interrupt", "Quit at once", id="interrupt", show=False, priority=False),
     ]
     CSS = """
     Screen { background: $surface; color: $foreground; }
@@ -175,6 +178,10 @@ class ScopeApp(App[None]):
     ) -> None:
         """Say something in a corner of the screen."""
         self.notify(text(words, MAX_TOLD), severity=severity, markup=False)
+
+    def action_interrupt(self) -> None:
+        """Leave as whatever runs on a terminal does."""
+        self.exit(return_code=INTERRUPTED)
 
     def action_help(self) -> None:
         from smtpscope.tui.help import HelpScreen

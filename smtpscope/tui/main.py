@@ -51,6 +51,7 @@ TABS = (
     ("table-pane", "Table"),
 )
 TABLE = 4
+STOPS = Item(" · Esc stops", "dim")
 HINTS = (
     ("search", "search"),
     ("filter", "filter"),
@@ -76,6 +77,7 @@ class MainScreen(ScopeScreen[None]):
         Binding("E", "finding(-1)", "Previous finding", id="finding_previous"),
         Binding("t", "time", "Time: relative, delta, clock, UTC", id="time"),
         Binding("x", "export", "Export", id="export"),
+        Binding("p", "pause", "Pause the view while it is read", id="pause"),
         Binding("escape", "back", "Back; stop reading", id="back"),
     ]
 
@@ -94,6 +96,7 @@ class MainScreen(ScopeScreen[None]):
         self.review = review
         self.several = len(review.captures) > 1
         self.marked: set[int] = set()
+        self.paused = False
         self.reveal = reveal
         self._first_filter = filter
         self.time_mode = TIME_MODES[0]
@@ -155,7 +158,8 @@ class MainScreen(ScopeScreen[None]):
         """Show what has been read since."""
         with self.scope.sound_index():
             reading = self.review.reading
-            self.sessions.grow()
+            if not self.paused:
+                self.sessions.grow()
             self._title(reading)
             if not reading:
                 self.sessions.tell_none()
@@ -187,7 +191,7 @@ class MainScreen(ScopeScreen[None]):
             right.append(Item(f" · {part:.0%}", "label"))
             if 0 < part < 1 and progress.seconds > 0.5:
                 right.append(Item(f" · {left(progress.seconds * (1 - part) / part)} left"))
-            right.append(Item(" · Esc stops", "dim"))
+            right.append(Item(" · paused", "warning") if self.paused else STOPS)
         elif self.review.stopped:
             right.append(Item(" · stopped", "warning"))
         right.append(Item(" "))
@@ -227,8 +231,10 @@ class MainScreen(ScopeScreen[None]):
             total = self.review.progress().sessions
             bar.tell(f"{'… ' if listing.busy else ''}{len(listing):,} of {total:,}")
         else:
-            marks = f"{len(self.marked):,} marked" if self.marked else ""
-            bar.tell("…" if listing.busy else marks)
+            told = [f"{len(self.marked):,} marked"] if self.marked else []
+            if self.sessions.list.follow and self.sessions.list.below:
+                told.append(f"{self.sessions.list.below:,} new ↓")
+            bar.tell("…" if listing.busy else " · ".join(told))
 
     def listed(self) -> None:
         """Another list of sessions is shown."""
@@ -274,6 +280,12 @@ class MainScreen(ScopeScreen[None]):
             self.scope.tell("The reading was stopped; what has been read stays.")
 
     # -- filter and search ------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Let the view stand still while reading goes on; show what came since."""
+        self.paused = not self.paused
+        self.scope.tell("The view stands still: p lets it go on." if self.paused else "Going on.")
+        self.news()
 
     def action_filter(self) -> None:
         self.query_one(FilterBar).edit()

@@ -116,6 +116,36 @@ async def test_the_newest_is_followed_where_that_is_wanted(reading: Reading) -> 
         assert main(pilot).sessions.list.cursor == 23
 
 
+async def test_rows_below_are_counted_where_the_newest_is_not_in_sight(reading: Reading) -> None:
+    async with opened(reading.review) as pilot:
+        reading.read(5)
+        await news(pilot)
+        await press(pilot, "F", "g")
+        reading.read(30)
+        await news(pilot)
+        assert " new ↓" in lines(pilot)[1]
+        await press(pilot, "G")
+        await news(pilot)
+        assert " new ↓" not in lines(pilot)[1]
+
+
+async def test_the_view_stands_still_while_it_is_paused(reading: Reading) -> None:
+    async with opened(reading.review) as pilot:
+        reading.read(5)
+        await news(pilot)
+        await press(pilot, "p")
+        reading.read(10)
+        await news(pilot)
+        assert "paused" in lines(pilot)[0]
+        assert "15 sessions" in lines(pilot)[0]
+        assert len(main(pilot).sessions.listing) == 5
+        reading.finish()
+        await news(pilot)
+        assert len(main(pilot).sessions.listing) == 5
+        await press(pilot, "p")
+        assert len(main(pilot).sessions.listing) == 60
+
+
 async def test_esc_stops_and_keeps_what_is_there(reading: Reading) -> None:
     async with opened(reading.review) as pilot:
         reading.read(7)
