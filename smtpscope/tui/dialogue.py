@@ -60,9 +60,13 @@ class Dialogue:
         return True
 
     def next_finding(self, position: int, way: int) -> int | None:
-        """The position of the next (1) or previous (-1) finding."""
+        """The position of the next (1) or previous (-1) finding; what is normal is passed over."""
         positions = range(position + 1, len(self)) if way > 0 else range(position - 1, -1, -1)
-        return next((p for p in positions if self.rows[self.shown[p]].kind == "finding"), None)
+        return next((p for p in positions if self._is_grave(p)), None)
+
+    def _is_grave(self, position: int) -> bool:
+        finding = self.rows[self.shown[position]].finding
+        return finding is not None and finding.severity > Severity.CHAT
 
     def line(self, position: int) -> Line:
         """The pieces of a row."""
