@@ -110,14 +110,18 @@ class MainScreen(ScopeScreen[None]):
         self.sessions = SessionsPane(self)
         self.messages = MessagesPane(self)
         self.table = TablePane()
+        self._panes = (
+            self.sessions,
+            self.messages,
+            FindingsPane(self),
+            StatisticsPane(self),
+            self.table,
+        )
         yield Bar(id="title", fixed=3)
         yield FilterBar()
+        # The other views are mounted when they are first looked at.
         with ContentSwitcher(initial=TABS[0][0]):
             yield self.sessions
-            yield self.messages
-            yield FindingsPane(self)
-            yield StatisticsPane(self)
-            yield self.table
         yield Bar(id="keys", fixed=len(TABS))
         yield Static(classes="cover")
 
@@ -250,14 +254,21 @@ class MainScreen(ScopeScreen[None]):
         current = self.query_one(ContentSwitcher).current
         return next(index for index, (id, _) in enumerate(TABS) if id == current)
 
-    def action_tab(self, index: int) -> None:
+    async def action_tab(self, index: int) -> None:
         """Show one of the five views."""
+        pane = self._panes[index]
+        if not pane.is_attached:
+            pane.display = False
+            await self.query_one(ContentSwitcher).mount(pane)
+        self._show_tab(index)
+
+    def show_sessions(self) -> None:
+        """Show the first view."""
+        self._show_tab(0)
+
+    def _show_tab(self, index: int) -> None:
         self.query_one(ContentSwitcher).current = TABS[index][0]
-        pane = self.query_one(f"#{TABS[index][0]}")
-        if index == 0:
-            self.sessions.list.focus()
-        else:
-            pane.enter()  # type: ignore[attr-defined]
+        self._panes[index].enter()
         self.call_after_refresh(self._keys)
 
     def _keys(self) -> None:
@@ -273,7 +284,7 @@ class MainScreen(ScopeScreen[None]):
         if self.tab == TABLE and self.table.back():
             return
         if self.tab != 0:
-            self.action_tab(0)
+            self.show_sessions()
         elif not self.sessions.back() and self.review.reading:
             self.review.stop()
             self.news()
@@ -294,7 +305,7 @@ class MainScreen(ScopeScreen[None]):
         """Show the sessions for which this holds, too."""
         before = self.sessions.listing.filter.text.strip()
         self.query_one(FilterBar).put(f"({before}) and {words}" if before else words)
-        self.action_tab(0)
+        self.show_sessions()
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
         self.sessions.listing.show(filter=event.filter)
@@ -305,7 +316,7 @@ class MainScreen(ScopeScreen[None]):
         if event.kept:
             self.scope.memory.keep_filter(event.kept)
             self.query_one(FilterBar).history = list(self.scope.memory.filters)
-        self.action_tab(self.tab)
+        self._show_tab(self.tab)
 
     def action_search(self) -> None:
         if self.tab == TABLE:
@@ -314,13 +325,11 @@ class MainScreen(ScopeScreen[None]):
             super().action_search()
 
     def search(self, way: int) -> None:
-        for rows, listing in (
-            (self.sessions.list, self.sessions.listing),
-            (self.messages.list, self.messages.listing),
-        ):
-            if rows.has_focus and listing is not None:
-                self._search(rows, listing.view, way)
-                return
+        panes: tuple[SessionsPane | MessagesPane, ...] = (self.sessions, self.messages)
+        pane = panes[self.tab] if self.tab < len(panes) else None
+        if pane is not None and pane.list.has_focus and pane.listing is not None:
+            self._search(pane.list, pane.listing.view, way)
+            return
         super().search(way)
 
     def _search(self, rows: RowList, view: View, way: int) -> None:
@@ -339,7 +348,7 @@ class MainScreen(ScopeScreen[None]):
         )
 
     def action_finding(self, way: int) -> None:
-        self.action_tab(0)
+        self.show_sessions()
         self.sessions.next_finding(way)
 
     def next_session_with_finding(self, way: int) -> None:
@@ -360,7 +369,7 @@ class MainScreen(ScopeScreen[None]):
 
     def show_session(self, id: int) -> None:
         """Go to a session, wherever it is asked for; without the filter where that hides it."""
-        self.action_tab(0)
+        self.show_sessions()
         with self.scope.sound_index():
             if not self.sessions.show_session(id):
                 self._wanted = id

@@ -115,6 +115,10 @@ class SessionsPane(Container):
     def on_resize(self) -> None:
         self.set_class(self.size.width < NARROW, "-narrow")
 
+    def enter(self) -> None:
+        """Show it."""
+        self.list.focus()
+
     # -- the list ---------------------------------------------------------------------------------
 
     def grow(self) -> None:
