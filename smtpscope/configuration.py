@@ -28,6 +28,7 @@ TIMES = ("relative", "delta", "clock", "utc")
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kMG]?)B?")
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _KNOWN = ("theme", "time", "cache_size", "keys")
+_TABLE = re.compile(r"\s*\[\s*([^\[\]]*?)\s*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,25 @@ class Configuration:
 
 def read_configuration(path: Path | None = None) -> Configuration:
     """The configuration; the usual one where there is no file."""
+    file = path or Path(FILE)
     try:
         file = path or config_folder() / FILE
-        words = file.read_text(encoding="utf-8")
+        # Editors on Windows begin a file with a byte order mark.
+        words = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return Configuration()
-    except (OSError, UnicodeDecodeError, SmtpscopeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return Configuration(problems=(f"{file}, line {line}: not UTF-8",))
+    except (OSError, SmtpscopeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return Configuration(problems=(f"{path or FILE} cannot be read ({reason})",))
+        return Configuration(problems=(f"{file} cannot be read ({reason})",))
     try:
         found = tomllib.loads(words)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        return Configuration(problems=(f"{file}: too deep",))
+    except ValueError as error:
+        # A number may be too long for Python, which is no error in TOML.
         return Configuration(problems=(f"{file}: {error}",))
     return _Reader(file, words).read(found)
 
@@ -106,16 +115,41 @@ class _Reader:
             return {}
         keys = {}
         for id, key in value.items():
-            if isinstance(key, str) and key.strip():
-                keys[id] = key
+            if isinstance(key, str) and _keys_of(key):
+                keys[id] = ",".join(_keys_of(key))
             else:
-                self._tell(id, 'is a key such as "ctrl+f", or several with commas between them')
+                problem = 'is a key such as "ctrl+f", or several with commas between them'
+                self._tell(id, problem, "keys")
         return keys
 
-    def _tell(self, key: str, problem: str) -> None:
-        begins = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}\b")
-        line = next((n for n, line in enumerate(self._lines, 1) if begins.match(line)), 1)
+    def _tell(self, key: str, problem: str, table: str = "") -> None:
+        line = self._line_of(key, table)
         self._problems.append(f"{self._file}, line {line}: {key} {problem}")
+
+    def _line_of(self, key: str, table: str) -> int:
+        """Where a key of a table stands, or else that table; 1 where neither is to be seen."""
+        plain, dotted = _begins(key), _begins(table, key)
+        within, fallback = "", 0
+        for number, line in enumerate(self._lines, 1):
+            header = _TABLE.match(line)
+            if header is not None:
+                within = header[1].strip("\"'")
+            own = not table if header is not None else within == table
+            if (own and plain.match(line)) or dotted.match(line):
+                return number
+            if table and not fallback and _begins(table).match(line):
+                fallback = number
+        return fallback or 1
+
+
+def _begins(*names: str) -> re.Pattern[str]:
+    """A line that is about a key, or that is the head of a table."""
+    dotted = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in names)
+    return re.compile(rf"\s*\[*\s*{dotted}\s*[=.\]]")
+
+
+def _keys_of(keys: str) -> list[str]:
+    return [key for key in keys.replace(" ", "").split(",") if key]
 
 
 def check_keys(configuration: Configuration, ids: Mapping[str, str]) -> list[str]:
@@ -124,11 +158,11 @@ def check_keys(configuration: Configuration, ids: Mapping[str, str]) -> list[str
     for id in configuration.keys:
         if id not in ids:
             near = get_close_matches(id, ids, 1)
-            hint = f"; {near[0]} is" if near else "; ? lists them"
+            hint = f"; {near[0]} may be meant" if near else "; ? lists them"
             problems.append(f"{FILE}: nothing has the id {id} in [keys]{hint}")
     taken: dict[str, str] = {}
-    for id, keys in {**ids, **configuration.keys}.items():
-        for key in keys.replace(" ", "").split(","):
+    for id, usual in ids.items():
+        for key in _keys_of(configuration.keys.get(id, usual)):
             other = taken.setdefault(key, id)
             if other != id and (id in configuration.keys or other in configuration.keys):
                 problems.append(f"{FILE}: {key} is the key of both {other} and {id}")

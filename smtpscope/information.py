@@ -47,21 +47,30 @@ def _cache(limit: int) -> Iterator[str]:
     size = sum(each.size for each in kept)
     yield _line("index", f"{text(str(folder))} ({_size(size)} of at most {_size(limit)})")
     for each in kept:
-        opened = datetime.fromtimestamp(each.opened).strftime("%Y-%m-%d %H:%M")
-        yield _line("", f"{_size(each.size):>9}  {opened}  {_of(each)}")
+        yield _line("", f"{_size(each.size):>9}  {_time(each.opened)}  {_of(each)}")
 
 
 def _of(kept: Kept) -> str:
+    name = text(kept.path.name, 300)
     if kept.path.suffix != ".sqlite":
-        return f"{kept.path.name}: a compressed capture, unpacked"
+        return f"{name}: a compressed capture, unpacked"
     try:
-        with closing(sqlite3.connect(f"file:{kept.path}?mode=ro", uri=True)) as connection:
+        # Who only reads leaves the files beside it behind.
+        uri = f"{kept.path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = 'key'").fetchone()
-        captures = [identity[0] for identity in json.loads(row[0])[0]]
-    except (sqlite3.Error, ValueError, TypeError, LookupError):
-        return f"{kept.path.name}: damaged; it is made anew when it is needed"
-    more = f" and {len(captures) - 1} more" if len(captures) > 1 else ""
-    return text(str(captures[0]), 300) + more
+        first, *others = [str(identity[0]) for identity in json.loads(row[0])[0]]
+    except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError):
+        return f"{name}: damaged; it is made anew when it is needed"
+    return text(first, 300) + (f" and {len(others):,} more" if others else "")
+
+
+def _time(opened: float) -> str:
+    try:
+        return datetime.fromtimestamp(opened).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        # A file may claim to be of any time.
+        return f"{'(no date)':<16}"
 
 
 def _line(label: str, words: str) -> str:

@@ -48,9 +48,8 @@ def title(session: Session, row: Row) -> str:
         return f"{text(grammar.parse_capability(reply.lines[row.part]).keyword, 40)}: an extension"
     if reply.code is None:
         return "No reply that can be read"
-    verb = replies.verb_of(exchange) or ""
-    to = f", in answer to {text(verb, 40)}" if command is not None and verb[:1] not in "(." else ""
-    return f"Reply {reply.code}{to}"
+    answers = replies.answering(replies.verb_of(exchange))
+    return f"Reply {reply.code}, {answers}" if answers else f"Reply {reply.code}"
 
 
 def explain(session: Session, row: Row, *, reveal: bool = False) -> list[Fact]:
@@ -67,10 +66,12 @@ def _facts(session: Session, row: Row, reveal: bool) -> Iterator[Fact]:
     elif row.reply is not None:
         reply = exchange.replies[row.reply]
         if row.part and replies.lists_extensions(exchange, reply):
+            # What was found in the reply stands with its first line.
             yield from replies.extension(reply.lines[row.part])
-        else:
-            yield from replies.reply(reply, exchange, session)
-            yield from replies.latency(session, exchange, reply)
+            yield _evidence(reply.span, reply.packet)
+            return
+        yield from replies.reply(reply, exchange, session)
+        yield from replies.latency(session, exchange, reply)
         yield _evidence(reply.span, reply.packet)
         yield from _findings(session, reply.span)
     elif exchange.command is not None:
@@ -155,23 +156,26 @@ def _tls(session: Session) -> Iterator[Fact]:
     info = session.tls
     if info is None:
         return
-    yield Fact("TLS", "what follows is encrypted; without its keys it can't be read")
+    yield Fact("TLS", "what follows is encrypted, and is not decrypted here")
     for label, value in (
         ("Begins", _MODES.get(session.tls_mode or "")),
         ("Version", info.version),
         ("Offered", info.offered if info.offered != info.version else None),
         ("Cipher", info.cipher),
-        ("For", info.sni),
-        ("Protocol", info.alpn or ", ".join(info.alpn_offered)),
+        ("Asked for", info.sni),
+        ("Protocol", info.alpn),
     ):
         if value:
             yield Fact(label, quoted(value))
+    if info.alpn_offered and not info.alpn:
+        yield Fact("Protocol", f"{quoted(', '.join(info.alpn_offered))} (offered)")
     if info.resumed:
         yield Fact("Resumed", "an earlier session goes on: no certificate is shown again")
     if info.certificate is not None:
         yield from _certificate(info.certificate)
-    elif info.established:
-        yield Fact("Certificate", "not to be seen: from TLS 1.3 on it is encrypted, too")
+    elif info.established and not info.resumed:
+        hidden = "not to be seen: from TLS 1.3 on it is encrypted, too"
+        yield Fact("Certificate", hidden if info.version == "TLSv1.3" else "none was seen")
     for alert in info.alerts:
         known = " ".join(filter(None, (alert.level, alert.description))) or "(encrypted)"
         yield Fact("Alert", f"{known}, from the {alert.direction.name.lower()}")
@@ -189,7 +193,8 @@ def _certificate(der: bytes) -> Iterator[Fact]:
     names = ", ".join(text(name, 100) for name in certificate.names[:10]) or "nobody"
     yield Fact("Certificate", f"for {names}")
     yield Fact("Valid", f"{_day(certificate.begins)} to {_day(certificate.ends)} (UTC)")
-    yield Fact("Signed by", "itself" if certificate.self_signed else "another one")
+    signed = "its own key: nobody else vouches for it" if certificate.self_signed else "another key"
+    yield Fact("Signed with", signed)
 
 
 def _day(time: int) -> str:

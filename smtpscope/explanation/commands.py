@@ -24,15 +24,19 @@ _VALUES = {
     ("BODY", "7BIT"): "plain ASCII",
     ("BODY", "8BITMIME"): "lines that may have octets above 127",
     ("BODY", "BINARYMIME"): "binary, in no lines",
-    ("RET", "FULL"): "a report brings the whole message back",
-    ("RET", "HDRS"): "a report brings back the header alone",
-    ("NOTIFY", "NEVER"): "no reports at all",
+    ("RET", "FULL"): "a report of failure brings the whole message back",
+    ("RET", "HDRS"): "a report of failure brings back the header alone",
     ("NOTIFY", "SUCCESS"): "when it was delivered",
     ("NOTIFY", "FAILURE"): "when it can't be delivered",
     ("NOTIFY", "DELAY"): "when it is late",
     ("AUTH", "<>"): "the client does not know, or does not vouch",
 }
-_DEADLINE = re.compile(rb"(-?)([0-9]{1,9});([RNrn])([Tt]?)")
+_XTEXT = {
+    "ENVID": "the sender's own name for this mail, given back in reports",
+    "AUTH": "who first sent it, as the client vouches",
+    "SUBMITTER": "who is responsible for sending it this time",
+}
+_DEADLINE = re.compile(rb"([+-]?)([0-9]{1,9});([RNrn])([Tt]?)")
 
 
 def syntax(verb: str) -> Iterator[Fact]:
@@ -72,7 +76,8 @@ def meaning(verb: str) -> Iterator[Fact]:
         what = "no command that is known" if verb else "no command"
         yield Fact("Table", f"{what}: a server answers 500")
         return
-    yield Fact("Table", shown.documented if shown is not None else "(not in it)")
+    if shown is not None:
+        yield Fact("Table", shown.documented)
     yield Fact("RFC", f"{known.meaning} ({known.source})")
 
 
@@ -98,13 +103,15 @@ def auth(exchange: AuthExchange, *, reveal: bool) -> Iterator[Fact]:
 def _path(path: Path, verb: str) -> Iterator[Fact]:
     if not path.address:
         null = "the null sender: this is a report, and nothing may be sent back"
-        yield Fact("Path", f"<> {null}" if verb == "MAIL" else "<>, which is nobody")
+        yield Fact(
+            "Path", f"<> {null}" if verb == "MAIL" else "<>: nobody; only the sender may be null"
+        )
         return
     address = quoted(path.address)
     yield Fact("Path", f"<{address}>" if path.bracketed else f"{address}, without its brackets")
     if path.domain:
-        at = "this address" if path.domain.startswith(b"[") else "this domain"
-        yield Fact("Mailbox", f"{quoted(path.local)}, at {at}: {quoted(path.domain)}")
+        at = "address" if path.domain.startswith(b"[") else "domain"
+        yield Fact("Mailbox", f"{quoted(path.local)} at the {at} {quoted(path.domain)}")
     elif path.address.lower() == b"postmaster":
         yield Fact("Mailbox", "who looks after the server; it needs no domain")
     if path.route:
@@ -131,7 +138,7 @@ def _chunk(argument: bytes) -> Iterator[Fact]:
 
 def _parameter(verb: str, parameter: Parameter) -> Fact:
     keyword, value = parameter
-    label = text(keyword, 20)
+    label = text(keyword, 20) or "(none)"
     row = reference.parameter(verb, keyword)
     source = f" ({row.source})" if row is not None else ""
     decoded = _decoded(keyword, value) if value is not None else None
@@ -148,24 +155,30 @@ def _decoded(keyword: str, value: bytes) -> str | None:
         return f"the client expects {amount(size, 'octet')}"
     if keyword == "HOLDFOR" and size is not None:
         return f"to be held for {span_of_time(size)}"
-    if keyword in ("ENVID", "SUBMITTER") or (keyword == "AUTH" and value != b"<>"):
-        whose = {"ENVID": "the sender's own name for this mail, given back in reports"}
-        told = whose.get(keyword, "who first sent it, as the client vouches")
-        return f"{quoted(grammar.decode_xtext(value)[0])}: {told}"
+    if keyword in _XTEXT and value != b"<>":
+        return f"{quoted(grammar.decode_xtext(value)[0])}: {_XTEXT[keyword]}"
     if keyword == "ORCPT":
-        kind, _, address = value.partition(b";")
-        known = {b"rfc822": "", b"utf-8": " (an address in UTF-8)"}
-        of = known.get(kind.lower(), f" (an address of type {quoted(kind)})")
-        return f"{quoted(grammar.decode_xtext(address)[0])}{of}: the recipient as first written"
+        kind, address = grammar.decode_orcpt(value)
+        known = {"": " (without its type)", "rfc822": "", "utf-8": " (an address in UTF-8)"}
+        of = known.get(kind, f" (an address of type {quoted(kind)})")
+        return f"{quoted(address)}{of}: the recipient as first written"
     deadline = _DEADLINE.fullmatch(value) if keyword == "BY" else None
     if deadline is not None:
-        late = "return it" if deadline[3] in b"Rr" else "tell the sender"
-        when = f"within {span_of_time(int(deadline[2]))}" if not deadline[1] else "already late"
-        return f"{when}; else {late}" + ("; with a trace of its way" if deadline[4] else "")
+        return _until(deadline)
+    if keyword == "NOTIFY" and value.upper() == b"NEVER":
+        return f"{quoted(value)}: no reports at all"
     words = [_VALUES.get((keyword, each.upper())) for each in text(value, 100).split(",")]
     if all(words):
         return f"{quoted(value)}: {', or '.join(filter(None, words))}"
     return None
+
+
+def _until(deadline: re.Match[bytes]) -> str:
+    sign, seconds, mode, trace = deadline.groups()
+    late = "return it" if mode in b"Rr" else "tell the sender"
+    when = f"within {span_of_time(int(seconds))}, else" if sign != b"-" else "already late:"
+    traced = "; each server that passes it on is to tell the sender" if trace else ""
+    return f"{when} {late}{traced}"
 
 
 def answered(verb: str, replies: list[Reply]) -> Iterator[Fact]:
@@ -179,5 +192,5 @@ def answered(verb: str, replies: list[Reply]) -> Iterator[Fact]:
             yield Fact("Reply", f"{codes}: {said}")
     if len(replies) > 3:
         yield Fact("Reply", f"and {amount(len(replies) - 3, 'more reply').replace('ys', 'ies')}")
-    if not replies:
+    if not replies and verb != "(unreadable)":
         yield Fact("Reply", "none in the capture")

@@ -41,8 +41,9 @@ def took(nanoseconds: int) -> str:
 
 
 def span_of_time(seconds: int) -> str:
-    """ "90 seconds", "3 hours", "2 days"."""
+    """ "90 seconds", "3 hours", "about 2 days"."""
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
-            return amount(seconds // size, unit)
+            about = "about " if seconds % size else ""
+            return about + amount((seconds + size // 2) // size, unit)
     return amount(seconds, "second")

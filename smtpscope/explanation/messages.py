@@ -18,6 +18,10 @@ MAX_VOUCHING = 10
 """Fields that vouch for the message that are read."""
 MAX_HOPS = 8
 
+_ASIDE = re.compile(r'"(?:[^"\\]++|\\.)*+"|\((?:[^()\\]++|\\.)*+\)', re.DOTALL)
+_OPEN_ASIDE = re.compile(r'["(]')
+_NESTED = 5
+_INSTANCE = re.compile(r"\s*i\s*=\s*[0-9]{1,5}\s*;", re.IGNORECASE)
 _RESULT = re.compile(r"(?:\A|[;\s])([a-z][a-z0-9-]{1,30})\s*=\s*([a-z]{1,30})\b", re.IGNORECASE)
 _TAG = re.compile(r"(?:\A|;)\s*([ds])\s*=\s*([^;\s]{1,253})")
 _METHODS = frozenset(
@@ -51,6 +55,9 @@ def message(content: Message) -> Iterator[Fact]:
         yield Fact("Attached", amount(more, "more file"))
     for name, value in content.authentication[:MAX_VOUCHING]:
         yield from _vouched(name, value)
+    earlier = len(content.hops) - MAX_HOPS
+    if earlier > 0:
+        yield Fact("Received", f"by {amount(earlier, 'server')} before these")
     for hop in content.hops[-MAX_HOPS:]:
         delay = f", {hop.delay:+,} s" if hop.delay is not None else ""
         by = text(hop.by or "(a server without a name)", 80)
@@ -66,18 +73,29 @@ def _several(entries: list[str]) -> str:
 
 def _vouched(name: str, value: str) -> Iterator[Fact]:
     if name.lower().endswith("authentication-results"):
-        found = _RESULT.findall(value[:10_000])
+        said = _INSTANCE.sub("", _without_asides(value[:10_000]), count=1)
+        found = _RESULT.findall(said)
         results = [
             f"{method.lower()} {result.lower()}"
             for method, result in found
             if method.lower() in _METHODS
         ]
         shown = quoted(", ".join(results[:10]) or value)
-        server = value.removeprefix("i=").partition(";")[0].strip()
+        server = (said.partition(";")[0].split() or [""])[0]
         says = f" (says {text(server, 80)})" if results and server and "=" not in server else ""
         yield Fact("Checked", shown + says)
     elif name.lower() in ("dkim-signature", "arc-message-signature"):
         tags = dict(_TAG.findall(value[:10_000]))
         if "d" in tags:
             key = f", key {text(tags['s'], 80)}" if "s" in tags else ""
-            yield Fact("Signed", f"by {quoted(tags['d'])}{key} (not checked here)")
+            relay = ", which passed it on" if name.lower().startswith("arc-") else ""
+            yield Fact("Signed", f"by {quoted(tags['d'])}{key}{relay} (not checked here)")
+
+
+def _without_asides(value: str) -> str:
+    """A field less its comments and quoted strings: what they quote is no result."""
+    for _ in range(_NESTED):
+        value, count = _ASIDE.subn(" ", value)
+        if not count:
+            break
+    return _OPEN_ASIDE.split(value, maxsplit=1)[0]

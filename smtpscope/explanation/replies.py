@@ -20,6 +20,14 @@ from smtpscope.smtp.values import EnhancedCode, Exchange, Reply
 MAX_LISTED = 30
 """Extensions of a reply that are named."""
 
+_ANSWERS = {
+    "(greeting)": "as a greeting",
+    ".": "in answer to the message",
+    "(auth)": "in a login",
+    "(unreadable)": "",
+    "": "",
+}
+
 
 def verb_of(exchange: Exchange) -> str | None:
     """What a reply answers, as the tables have it."""
@@ -27,6 +35,12 @@ def verb_of(exchange: Exchange) -> str | None:
     if command is None:
         return "(greeting)" if exchange.greeting else None
     return "." if command.verb == "BDAT" and exchange.last else command.verb
+
+
+def answering(verb: str | None) -> str:
+    """What a reply is to `verb`, in words; empty where nobody knows."""
+    known = _ANSWERS.get(verb or "")
+    return f"in answer to {text(verb or '', 40)}" if known is None else known
 
 
 def lists_extensions(exchange: Exchange, reply: Reply) -> bool:
@@ -58,7 +72,7 @@ def reply(said: Reply, exchange: Exchange, session: Session) -> Iterator[Fact]:
         yield _enhanced(said.enhanced)
     answers = reference.allowed_replies(verb) if verb is not None else frozenset[int]()
     if answers and code not in answers:
-        yield Fact("Unusual", f"no RFC names {code} as an answer to {text(verb or '', 40)}")
+        yield Fact("Unusual", f"no RFC names {code} {answering(verb)}")
     if lists_extensions(exchange, said):
         yield from _extensions(said)
     if code == 334 and exchange.auth is not None and said.lines[0]:
@@ -82,7 +96,12 @@ def latency(session: Session, exchange: Exchange, said: Reply) -> Iterator[Fact]
         if exchange.greeting:
             yield Fact("Latency", f"{took(said.time - session.start)} after the connection began")
         return
-    shown = f"{took(said.time - command.time)} after the command"
+    what = {".": "message", "BDAT": "chunk"}.get(command.verb, "command")
+    if said.time < command.time:
+        # A server may answer what it has not seen the end of.
+        yield Fact("Latency", f"none: the reply came before the end of the {what}")
+        return
+    shown = f"{took(said.time - command.time)} after the {what}"
     server = session.timing.server
     if server is not None:
         shown += f" (this server's median {took(server.percentiles.p50)})"
@@ -92,7 +111,8 @@ def latency(session: Session, exchange: Exchange, said: Reply) -> Iterator[Fact]
 def extension(line: bytes) -> Iterator[Fact]:
     """What one line of the reply to EHLO offers."""
     capability = grammar.parse_capability(line)
-    known = reference.extension(capability.keyword)
+    spelled = (line.split() or [b""])[0]
+    known = reference.extension(spelled.decode("latin-1"))
     yield Fact("Extension", quoted(line))
     if known is None:
         yield Fact("RFC", "no extension that is known")
@@ -103,7 +123,7 @@ def extension(line: bytes) -> Iterator[Fact]:
     if capability.keyword == "SIZE" and size is not None:
         limit = f"at most {amount(size, 'octet')} a message" if size else "no limit is told"
         yield Fact("Limit", limit)
-    elif capability.keyword in ("AUTH", "AUTH="):
+    elif capability.keyword == "AUTH":
         for value in values[:MAX_LISTED]:
             mechanism = reference.mechanism(text(value, 40))
             words = mechanism.meaning if mechanism is not None else "no mechanism that is known"
@@ -136,7 +156,7 @@ def _enhanced(code: EnhancedCode) -> Fact:
     shown = f"{code}: {known.text}"
     about = enhanced_subject(code.subject)
     if known.level in ("vendor", "detail") and known.severity and code.subject and about:
-        shown += f"; {code.klass} is {known.severity}, {code.subject} the {about}"
+        shown += f"; class {code.klass}: {known.severity}, subject {code.subject}: {about}"
     return Fact("Enhanced", f"{shown} ({known.source})")
 
 
