@@ -27,6 +27,8 @@ MAX_VALUES = 1_000
 """Values kept of each list of a session."""
 MAX_TEXT = 1_000
 """Characters kept of each value."""
+MAX_NUMBER = (1 << 63) - 1
+"""The largest number that a column holds."""
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
@@ -93,7 +95,8 @@ def entry_of(session: Session) -> Entry:
     columns = (
         session.number,
         session.start,
-        session.end - session.start,
+        # Absurd times may be further from each other than SQLite can say.
+        min(session.end - session.start, MAX_NUMBER),
         session.client.address,
         session.client.port,
         session.server.address,

@@ -130,16 +130,18 @@ class _Counting:
     def _times(self, first: int, last: int) -> Times:
         step = next((each for each in _STEPS if (last - first) // each < MAX_BARS), None)
         step = step or (last - first) // (MAX_BARS - 1)
-        start = first - first % step
-        bars = (last - start) // step + 1
+        begin = first // step
+        bars = last // step - begin + 1
         sessions, messages = [0] * bars, [0] * bars
+        # SQLite rounds towards 0, and has no number for the difference of absurd times.
         for bar, count, sent in self._query(
-            "SELECT (start - ?) / ?, count(*), total(messages) FROM {sessions} GROUP BY 1",
-            start,
+            "SELECT start / ? - (start % ? < 0), count(*), total(messages) FROM {sessions}"
+            " GROUP BY 1",
+            step,
             step,
         ):
-            sessions[bar], messages[bar] = count, int(sent)
-        return Times(start, step, sessions, messages)
+            sessions[bar - begin], messages[bar - begin] = count, int(sent)
+        return Times(begin * step, step, sessions, messages)
 
     def _codes(self) -> list[Count]:
         found: Counter[str] = Counter()
@@ -193,7 +195,7 @@ class _Counting:
     def _names(self) -> list[Count]:
         rows = self._query(
             "SELECT t.text, s.n FROM (SELECT helo, count(*) AS n FROM {sessions} GROUP BY helo) s"
-            f" JOIN texts t ON t.id = s.helo ORDER BY s.n DESC, 1 LIMIT {MAX_TOP}"
+            " JOIN texts t ON t.id = s.helo WHERE t.text != '[]'"
+            f" ORDER BY s.n DESC, 1 LIMIT {MAX_TOP}"
         )
-        found = [(json.loads(str(text)), count) for text, count in rows]
-        return [Count(name[0], count) for name, count in found if name]
+        return [Count(json.loads(str(text))[0], count) for text, count in rows]

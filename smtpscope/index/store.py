@@ -62,6 +62,7 @@ class Store:
 
     def __init__(self, folder: Path | None = None, limit: int = DEFAULT_LIMIT) -> None:
         self.limit = limit
+        self._used: set[Path] = set()
         self._unpacking = Lock()
         self.problem: str | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -90,22 +91,38 @@ class Store:
         for path in sorted(self.folder.glob(f"{_stem(key)}-*{_SUFFIX}")):
             try:
                 index = Index(path, key, captures)
+                complete = index.complete
             except DamagedError:
-                self.remove(path)
+                # Another process may be about to make it.
+                if _abandoned(path) or _owner(path) == str(os.getpid()):
+                    self.remove(path)
                 continue
-            if not index.complete:
+            if not complete:
                 index.close()
                 continue
             with suppress(OSError):
                 os.utime(path)
+            self._used.add(path)
             return index
         return None
 
     def new(self, key: str) -> Path:
-        """The path of a new, empty index, after room has been made for it."""
+        """The path of a new, empty index, after room has been made for it.
+
+        Raises `SmtpscopeError` where there is none all the same.
+        """
         self._tidy()
         path = self.folder / f"{_stem(key)}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
-        create(path, key)
+        try:
+            create(path, key)
+        except (OSError, sqlite3.Error) as error:
+            self.remove(path)
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SmtpscopeError(
+                f"the index cannot be made in {self.folder} ({reason}): make room there, or set"
+                " XDG_CACHE_HOME to another folder"
+            ) from None
+        self._used.add(path)
         return path
 
     def plain(self, capture: Path, cancelled: Callable[[], bool]) -> Path:
@@ -131,6 +148,7 @@ class Store:
         return copy
 
     def remove(self, path: Path) -> None:
+        self._used.discard(path)
         for suffix in _BESIDE:
             with suppress(OSError):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -151,15 +169,18 @@ class Store:
         return sorted(found, key=lambda each: each.opened, reverse=True)
 
     def _tidy(self) -> None:
-        """Throw away what nobody finished, and the oldest beyond the limit."""
+        """Throw away what nobody finished, and the oldest beyond the limit; but nothing that is in
+        use here."""
+        for part in self.folder.glob(f"*{_PLAIN}-*"):
+            if not _alive(part.name.rpartition("-")[2]):
+                self.remove(part)
         room = self.limit
         for path, size, _ in self.kept_in(self.folder):
-            owner = path.stem.split("-")[1:2]
             unfinished = path.suffix == _SUFFIX and not _complete(path)
-            if unfinished and owner and _alive(owner[0]):
+            if unfinished and not _abandoned(path):
                 continue
             room -= size
-            if unfinished or room < 0:
+            if (unfinished or room < 0) and path not in self._used:
                 self.remove(path)
 
 
@@ -169,11 +190,22 @@ def _stem(key: str) -> str:
 
 def _complete(path: Path) -> bool:
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        # Who only reads leaves the files beside it behind.
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = 'complete'").fetchone()
     except sqlite3.Error:
         return False
     return row is not None and bool(row[0])
+
+
+def _owner(path: Path) -> str:
+    """The process that made an index."""
+    return path.stem.partition("-")[2].partition("-")[0]
+
+
+def _abandoned(path: Path) -> bool:
+    return not _alive(_owner(path))
 
 
 def _alive(process: str) -> bool:

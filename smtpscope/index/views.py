@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from smtpscope.index.writer import Progress
 
 SEARCHED = 20_000
 """Rows that are searched at once."""
+
+_searches = count()
 
 
 class DamagedError(SmtpscopeError):
@@ -225,6 +228,7 @@ class View:
         self._table = table
         self._where = Where(filter, index.captures)
         self._connection = connect(index.path)
+        self._where.prepare(self._connection)
         self._natural = not filter.text.strip() and sort == "number" and not descending
         self._columns = ", ".join(f"t.{name}" for name in table.row._fields)
         self._last = 0
@@ -263,9 +267,11 @@ class View:
         def mentions(*values: str | None) -> bool:
             return any(wanted in _spoken(value).lower() for value in values)
 
-        self._connection.create_function("mentions", -1, mentions, deterministic=True)
+        # None of the same name may be at work, as in `Where`.
+        function = f"mentions_{next(_searches)}"
+        self._connection.create_function(function, -1, mentions, deterministic=True)
         columns = ", ".join(f"t.{name}" for name in self._table.searched)
-        return self._seek(f"mentions({columns})", [], position, backwards)
+        return self._seek(f"{function}({columns})", [], position, backwards)
 
     def _of_sessions(self, condition: str, prefix: str = "") -> str:
         """A condition on sessions as one on the rows of the table."""
@@ -275,7 +281,7 @@ class View:
         return f"{prefix}{session} IN (SELECT id FROM sessions WHERE {condition})"
 
     def _seek(
-        self, condition: str, parameters: Sequence[int], position: int, backwards: bool
+        self, condition: str, parameters: Sequence[int | str], position: int, backwards: bool
     ) -> int | None:
         name = self._table.name
         place, rows = ("t.id", f"{name} t")
@@ -310,7 +316,6 @@ class View:
         if self._natural:
             self._length = self._last = last
             return
-        self._where.prepare(connection)
         condition = self._of_sessions(self._where.sql)
         if self._last and self._in_order:
             order, first = "id", self._last
@@ -360,7 +365,6 @@ class View:
 
         It may take long and belongs in a thread.
         """
-        self._where.prepare(self._connection)
         condition = self._of_sessions(self._where.sql, "t.")
         sql = f"SELECT {self._columns} FROM {self._table.name} t WHERE {condition} LIMIT ?"
         with telling_damage():
@@ -393,7 +397,10 @@ class View:
 
     def _over(self, sql: str) -> str:
         name = self._table.name
-        rows = name if self._natural else f"(SELECT t.* FROM temp.list l JOIN {name} t USING (id))"
+        rows = f"(SELECT t.* FROM temp.list l JOIN {name} t USING (id))"
+        if self._natural:
+            # Not what is written meanwhile: the answers to several questions are to agree.
+            rows = f"(SELECT * FROM {name} WHERE id <= {self._length})"
         return sql.format(sessions=rows)
 
 
@@ -407,7 +414,7 @@ def connect(path: Path) -> sqlite3.Connection:
             raise DamagedError("the index has gone")
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = OFF")
-        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA temp_store = FILE")
         connection.execute("PRAGMA cache_size = -4000")
         return connection
 

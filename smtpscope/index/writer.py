@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ MAX_PENDING = 2_000
 """Sessions that wait for being written."""
 MAX_INTERNED = 200_000
 """Texts whose ids are remembered; beyond, all are forgotten and asked for again."""
+NICENESS = 5
+"""By how much the processes that read stand back."""
 MAX_NOTES = 100
 """What is told of each capture."""
 
@@ -77,12 +80,16 @@ def run(task: Task) -> None:
     """The process that fills an index which `create` has made."""
     # Ctrl-C comes to all processes of the terminal; the owner ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The screen goes before.
+    os.nice(NICENESS)
     spare_collector()
-    writer = _Writer(task)
     try:
-        writer.fill()
-    finally:
-        writer.close()
+        with closing(_Writer(task)) as writer:
+            writer.fill()
+    except (sqlite3.Error, OSError):
+        # There is no room, or the index has gone. The screen is not this process's to write on:
+        # its owner says that it ended early.
+        raise SystemExit(1) from None
 
 
 class _Writer:
@@ -101,6 +108,7 @@ class _Writer:
         self._consumed = 0
         self._before = 0
         self._sessions = 0
+        self._sound = True
 
     def close(self) -> None:
         self._connection.close()
@@ -124,6 +132,8 @@ class _Writer:
                 for _, entry in found:
                     self._add(entry)
             except SmtpscopeError as error:
+                # It may be there next time, and so this index is not for keeping.
+                self._sound = False
                 notes.append(str(error))
             self._flush()
             self._note(number, notes)
@@ -165,7 +175,7 @@ class _Writer:
         )
         connection.executemany(
             "UPDATE meta SET value = ? WHERE name = ?",
-            [(json.dumps(progress), "progress"), (int(done), "complete")],
+            [(json.dumps(progress), "progress"), (int(done and self._sound), "complete")],
         )
         connection.execute("COMMIT")
         self._written = time.monotonic()

@@ -158,7 +158,7 @@ class PathReader:
 
     def read_address(self, start: int, end: int, route: tuple[bytes, ...], bracketed: bool) -> Path:
         address = self.argument[start:end]
-        split = _last_at_outside_quotes(address)
+        split = last_at_outside_quotes(address)
         if split < 0:
             local, domain = address, b""
             postmaster = self.forward and bracketed and address.lower() == b"postmaster"
@@ -272,7 +272,8 @@ def _end_of_word(argument: bytes, at: int) -> int:
     return match.end() if match and not match[1] else at
 
 
-def _last_at_outside_quotes(address: bytes) -> int:
+def last_at_outside_quotes(address: bytes) -> int:
+    """Where the domain's @ is in an address without its brackets, -1 where there is none."""
     at = -1
     closed = True
     for match in _QUOTED_OR_AT.finditer(address):

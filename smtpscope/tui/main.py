@@ -110,13 +110,9 @@ class MainScreen(ScopeScreen[None]):
         self.sessions = SessionsPane(self)
         self.messages = MessagesPane(self)
         self.table = TablePane()
-        self._panes = (
-            self.sessions,
-            self.messages,
-            FindingsPane(self),
-            StatisticsPane(self),
-            self.table,
-        )
+        self.findings = FindingsPane(self)
+        self.statistics = StatisticsPane(self)
+        self._panes = (self.sessions, self.messages, self.findings, self.statistics, self.table)
         yield Bar(id="title", fixed=3)
         yield FilterBar()
         # The other views are mounted when they are first looked at.
