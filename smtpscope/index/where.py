@@ -26,12 +26,14 @@ class _Stored(NamedTuple):
     """Where the values of a field are: the columns, and how they become values again.
 
     `native`: it is one number, which SQL compares. `shared`: the column is an id in `texts`.
+    `within`: a text in SQL in which every value stands whole, where it has but plain characters.
     """
 
     columns: str
     values: Callable[..., Iterable[str | int]]
     native: bool = False
     shared: bool = False
+    within: str = ""
 
 
 def _list(text: str) -> list[str | int]:
@@ -69,17 +71,19 @@ _STORED = {
     "duration": _Stored("duration", lambda value: [value], native=True),
     "port": _Stored("port", lambda value: [value], native=True),
     "messages": _Stored("messages", lambda value: [value], native=True),
-    "client": _Stored("client, client_port", endpoint_values),
-    "server": _Stored("server, port", endpoint_values),
+    "client": _Stored(
+        "client, client_port", endpoint_values, within="client || ':' || client_port"
+    ),
+    "server": _Stored("server, port", endpoint_values, within="server || ':' || port"),
     "state": _Stored("state", _single),
     "tls": _Stored("tls", _single),
     "tls.version": _Stored("tls_version", _single),
-    "from": _Stored("senders", _list),
-    "to": _Stored("recipients", _list),
-    "domain": _Stored("senders, recipients", _domains),
-    "subject": _Stored("subjects", _list),
+    "from": _Stored("senders", _list, within="senders"),
+    "to": _Stored("recipients", _list, within="recipients"),
+    "domain": _Stored("senders, recipients", _domains, within="senders || recipients"),
+    "subject": _Stored("subjects", _list, within="subjects"),
     "size": _Stored("sizes", _list),
-    "auth.user": _Stored("users", _list),
+    "auth.user": _Stored("users", _list, within="users"),
     "banner": _Stored("banner", _list, shared=True),
     "helo": _Stored("helo", _list, shared=True),
     "sni": _Stored("sni", _list, shared=True),
@@ -97,6 +101,9 @@ _STORED = {
 
 _OPERATORS = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _INTEGERS = range(-(1 << 63), 1 << 63)
+
+_PLAIN = re.compile(r"[ !#-Z^-~]+")
+"""What stands in JSON, and in an address behind a bracket, as it is."""
 
 _numbers_given = count()
 
@@ -134,7 +141,7 @@ class Where:
         if test.field == "capture":
             chosen = [i for i, name in enumerate(self._captures) if test.accepts([name])]
             return f"capture IN ({', '.join(map(str, chosen))})"
-        columns, values, native, shared = _STORED[test.field]
+        columns, values, native, shared, within = _STORED[test.field]
         # What SQLite has no number for is for Python to compare.
         if native and test.operator in _OPERATORS and test.wanted[0] in _INTEGERS:
             self.parameters.append(int(test.wanted[0]))
