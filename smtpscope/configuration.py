@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -28,6 +29,15 @@ TIMES = ("relative", "delta", "clock", "utc")
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kMG]?)B?")
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _KNOWN = ("theme", "time", "cache_size", "keys")
+_KEYS = {
+    "solidus": "slash",
+    "reverse_solidus": "backslash",
+    "commercial_at": "at",
+    "hyphen_minus": "minus",
+    "plus_sign": "plus",
+    "low_line": "underscore",
+}
+"""What Textual calls keys that it does not call by their characters' names in Unicode."""
 _TABLE = re.compile(r"\s*\[\s*([^\[\]]*?)\s*\]")
 
 
@@ -149,7 +159,17 @@ def _begins(*names: str) -> re.Pattern[str]:
 
 
 def _keys_of(keys: str) -> list[str]:
-    return [key for key in keys.replace(" ", "").split(",") if key]
+    return [_key_name(key) for key in keys.replace(" ", "").split(",") if key]
+
+
+def _key_name(key: str) -> str:
+    """A key as Textual calls it: "slash" for "/", "ctrl+f" for "Ctrl+F"."""
+    if len(key) > 1:
+        return key.lower()
+    if key.isalnum():
+        return key
+    name = unicodedata.name(key, key).lower().replace("-", "_").replace(" ", "_")
+    return _KEYS.get(name, name)
 
 
 def check_keys(configuration: Configuration, ids: Mapping[str, str]) -> list[str]:

@@ -8,21 +8,44 @@ would not be seen as itself comes out in a visible form of printable ASCII.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+from functools import cache
 
 MAX_FILENAME = 120
 _MAX_SUFFIX = 20
 
 # Printable by `str.isprintable`, and yet nothing is seen: fillers, variation selectors (but for the
-# one that turns a preceding symbol into an emoji), the blank Braille pattern. And combining marks
-# that have nothing to stand on, or are piled so high that they reach into the lines above.
-_MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-_HIDDEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0e\uffa0"
-    "\U000e0100-\U000e01ef]"
-    "|(?:^|(?<=[ \ufe0f]))\ufe0f"
-    f"|(?:^|(?<=[{_MARKS}]{{4}}))[{_MARKS}]"
+# one that turns a preceding symbol into an emoji), the blank Braille pattern; and a skin tone
+# without a hand, of which no two terminals agree how wide it is. And combining marks that have
+# nothing to stand on, or are piled so high that they reach into the lines above.
+_SYMBOLS = (
+    "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23fa\u24c2\u25aa-\u27bf\u2934\u2935"
+    "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001f9ff"
 )
+_HANDS = "\u261d\u26f9\u270a-\u270d\U0001f385-\U0001f3fa\U0001f400-\U0001faf8"
+_JAMO = "\u1161-\u11ff\ud7b0-\ud7fb"
+_LAST_MARK = 0x1FFFF
+
+
+@cache
+def _hidden() -> re.Pattern[str]:
+    """What is not seen; made when the first text comes that is not ASCII."""
+    found = [
+        chr(code) for code in range(0x300, _LAST_MARK) if unicodedata.category(chr(code))[0] == "M"
+    ]
+    marks = _JAMO + "".join(found).replace("\ufe0f", "")
+    near = "".join(each for each in marks if each < "\U00010000")
+    # Every branch begins with what is tested fast.
+    return re.compile(
+        "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0e\uffa0"
+        "\U000e0100-\U000e01ef]"
+        f"|\ufe0f(?<![{_SYMBOLS}]\ufe0f)(?!\u20e3)"
+        f"|[\U0001f3fb-\U0001f3ff](?<![{_HANDS}].)"
+        f"|(?:[{near}]|(?=[\U00010000-\U0001ffff])[{marks}])(?:(?<=^.)|(?<=[{marks}]{{5}}))",
+        re.DOTALL,
+    )
+
 
 _SHORT_FORMS = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
@@ -52,12 +75,18 @@ def text(data: bytes | str, limit: int | None = None) -> str:
         if limit is not None and len(data) > limit:
             return _shortened(data[:limit], data, limit)
         shown = data
-    if shown.isprintable() and (shown.isascii() or not _HIDDEN.search(shown)):
+    if shown.isprintable() and (shown.isascii() or not _hidden().search(shown)):
         if limit is None or len(shown) <= limit:
             return shown
     elif limit is None:
         return "".join(_forms(shown, _visible))
     return _shortened(shown, data, limit)
+
+
+def masked(data: str) -> str:
+    """`data` with a sign in the place of every character that is not seen, and as long: for where
+    places are counted, such as in what is being typed."""
+    return "".join(_forms(data, lambda _: "\N{REPLACEMENT CHARACTER}"))
 
 
 def json_text(data: bytes) -> tuple[str, bool]:
@@ -67,7 +96,7 @@ def json_text(data: bytes) -> tuple[str, bool]:
     as \xNN, and the caller adds the octets themselves as base64.
     """
     shown = data.decode("utf-8", "surrogateescape")
-    if shown.isprintable() and (shown.isascii() or not _HIDDEN.search(shown)):
+    if shown.isprintable() and (shown.isascii() or not _hidden().search(shown)):
         return shown, True
     return "".join(_forms(shown, _octets)), False
 
@@ -98,7 +127,7 @@ def safe_filename(name: str, fallback: str = "part") -> str:
 
 
 def _forms(shown: str, form: Callable[[str], str]) -> list[str]:
-    hidden = {match.start() for match in _HIDDEN.finditer(shown)}
+    hidden = {match.start() for match in _hidden().finditer(shown)}
     return [
         character if character.isprintable() and index not in hidden else form(character)
         for index, character in enumerate(shown)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.keys import _normalize_key_list
 
 from smtpscope import configuration
 from smtpscope.configuration import Configuration, check_keys, read_configuration
@@ -90,12 +92,19 @@ def test_a_size_is_a_number_with_or_without_a_unit(folder: Path, value: str, oct
 
 
 @pytest.mark.parametrize(
-    ("keys", "taken"), [("ctrl+f,f", "ctrl+f,f"), (" f , g ", "f,g"), ("f,", "f")]
+    ("keys", "taken"),
+    [("ctrl+f,f", "ctrl+f,f"), (" f , g ", "f,g"), ("f,", "f"), ("Ctrl+F,F", "ctrl+f,F")],
 )
 def test_several_keys_are_taken_however_they_are_spaced(
     folder: Path, keys: str, taken: str
 ) -> None:
     assert reading(folder, f'[keys]\nfilter = "{keys}"') == Configuration(keys={"filter": taken})
+
+
+@pytest.mark.parametrize("character", sorted({*map(chr, range(33, 127)), "é", "€", "-"} - {","}))
+def test_a_key_may_be_named_by_what_is_on_it(folder: Path, character: str) -> None:
+    keys = {"filter": _normalize_key_list(character)}
+    assert reading(folder, f"[keys]\nfilter = {json.dumps(character)}").keys == keys
 
 
 def test_what_editors_on_windows_write_is_read(folder: Path) -> None:
@@ -277,6 +286,7 @@ def test_an_unknown_id_is_told_with_the_one_that_may_be_meant() -> None:
         ({"copy": "ctrl+c, f"}, ["f is the key of both filter and copy"]),
         ({"filter": "x", "copy": "x"}, ["x is the key of both filter and copy"]),
         ({"copy": "q"}, ["q is the key of both copy and back"]),
+        ({"copy": "/"}, ["slash is the key of both find and copy"]),
         ({"copy": "f,"}, ["f is the key of both filter and copy"]),
         ({"copy": ",", "find": ","}, []),
         ({"copy": "f,y"}, ["f is the key of both filter and copy"]),

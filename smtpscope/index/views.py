@@ -438,6 +438,12 @@ def telling_damage() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
             raise
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            # Only its temporary files: nothing is written to the index here.
+            raise SmtpscopeError(
+                "there is no room to put sessions in order: make room in /var/tmp, or set TMPDIR"
+                " to another folder"
+            ) from None
         raise DamagedError(f"the index is damaged ({error})") from None
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         raise DamagedError(f"the index is damaged ({error})") from None

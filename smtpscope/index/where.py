@@ -105,6 +105,9 @@ _INTEGERS = range(-(1 << 63), 1 << 63)
 _PLAIN = re.compile(r"[ !#-Z^-~]+")
 """What stands in JSON, and in an address behind a bracket, as it is."""
 
+_ESCAPES = {"i": "\\u0130", "k": "\\u212a"}
+"""What is not ASCII, and so an escape in JSON, but in lower case has this letter: all there is."""
+
 _numbers_given = count()
 
 
@@ -162,5 +165,7 @@ class Where:
         if not within or not isinstance(wanted, str) or not _PLAIN.fullmatch(wanted):
             return ""
         self.parameters.append(f"%{wanted}%")
-        # Escapes stand for what is not ASCII; some of that is ASCII in lower case.
-        return f"({within} LIKE ? OR {within} LIKE '%\\u%') AND "
+        lower = wanted.lower()
+        odd = [escape for letter, escape in _ESCAPES.items() if letter in lower]
+        may = " OR ".join([f"{within} LIKE ?", *(f"{within} LIKE '%{escape}%'" for escape in odd)])
+        return f"({may}) AND "

@@ -15,7 +15,9 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
+from smtpscope import display
 from smtpscope.filters import Filter, FilterError, complete, parse
+from smtpscope.tui.prompts import Typed
 
 MAX_HINTS = 12
 
@@ -45,7 +47,7 @@ def _typed(value: str) -> str:
     return ""
 
 
-class _Field(Input):
+class _Field(Typed):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", "Complete", show=False),
         Binding("up", "earlier(1)", "Earlier filter", show=False),
@@ -178,4 +180,4 @@ class FilterBar(Container):
         self._show("  ".join(found[:MAX_HINTS]) if found else self._told)
 
     def _show(self, text: str) -> None:
-        self.query_one(".told", Static).update(Content(text))
+        self.query_one(".told", Static).update(Content(display.text(text)))

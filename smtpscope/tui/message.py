@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, BinaryIO, ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
@@ -17,6 +17,7 @@ from smtpscope.errors import SmtpscopeError
 from smtpscope.index.views import SessionRow
 from smtpscope.message import Message, MessageBuilder, extract_part
 from smtpscope.message.mime import Part
+from smtpscope.message.text import is_charset
 from smtpscope.review import Review
 from smtpscope.saving import copy, save
 from smtpscope.tui.background import Newest
@@ -24,7 +25,7 @@ from smtpscope.tui.pieces import Line, Piece
 from smtpscope.tui.prompts import AskPathScreen
 from smtpscope.tui.rowlist import Lines, RowList
 from smtpscope.tui.views import ViewScreen
-from smtpscope.tui.words import octets
+from smtpscope.tui.words import octets, wrap
 from smtpscope.tui.wrapped import WrappedList
 
 MAX_SHOWN = 256 << 10
@@ -227,9 +228,9 @@ def header_lines(message: Message, width: int) -> list[Line]:
         for name, value in group[:MAX_FIELDS]:
             label = text(name, 40)
             shown = text(" ".join(_decoded(value).split()), MAX_LINE)
-            room = max(width - len(label) - 2, 20)
-            for number, line in enumerate(textwrap.wrap(shown, room) or [""]):
-                head = f"{label}: " if not number else " " * (len(label) + 2)
+            margin = cell_len(label) + 2
+            for number, line in enumerate(wrap(shown, max(width - margin, 20)) or [""]):
+                head = f"{label}: " if not number else " " * margin
                 found.append([Piece(head, "label"), Piece(line)])
         found.append([])
     return found
@@ -259,11 +260,7 @@ def body_lines(part: Part, body: bytes, width: int) -> list[Line]:
     cut = len(body) > MAX_SHOWN
     for line in _charset(part, body[:MAX_SHOWN]).splitlines()[:MAX_LINES]:
         shown = text(line.expandtabs(), MAX_LINE)
-        pieces = (
-            textwrap.wrap(shown, width, drop_whitespace=False, replace_whitespace=False)
-            if len(shown) > width
-            else [shown]
-        )
+        pieces = (wrap(shown, width) or [""]) if cell_len(shown) > width else [shown]
         style = "dim" if line.startswith(">") else ""
         lines += [[Piece(piece, style)] for piece in pieces]
     if cut:
@@ -272,8 +269,10 @@ def body_lines(part: Part, body: bytes, width: int) -> list[Line]:
 
 
 def _charset(part: Part, body: bytes) -> str:
+    # Some that Python knows take quadratic time.
+    charset = part.charset if part.charset and is_charset(part.charset) else "utf-8"
     try:
-        return body.decode(part.charset or "utf-8", "replace")
+        return body.decode(charset, "replace")
     except (LookupError, ValueError):
         return body.decode("utf-8", "replace")
 

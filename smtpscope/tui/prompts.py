@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+from rich.cells import cell_len
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -12,6 +14,19 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.suggester import Suggester
 from textual.widgets import Button, Input, Static
+
+from smtpscope.display import masked, text
+
+
+class Typed(Input):
+    """A line that is typed, or put in: it may hold what strangers wrote, and shows it masked."""
+
+    @property
+    def _value(self) -> Text:
+        return Text(masked(self.value), no_wrap=True, overflow="ignore", end="")
+
+    def _position_to_cell(self, position: int) -> int:
+        return cell_len(masked(self.value)[:position])
 
 
 class AskScreen(ModalScreen[str | None]):
@@ -49,7 +64,7 @@ class AskScreen(ModalScreen[str | None]):
 
     def field(self, value: str) -> Input:
         """Where the answer is typed."""
-        return Input(value, select_on_focus=True)
+        return Typed(value, select_on_focus=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
@@ -75,13 +90,13 @@ class _Paths(Suggester):
                 )
         except (OSError, ValueError):
             return None
-        if not found or not found[0][0].isprintable():
+        if not found or text(found[0][0]) != found[0][0]:
             return None
         first, is_folder = found[0]
         return os.path.join(folder, first) + ("/" if is_folder else "")
 
 
-class PathInput(Input):
+class PathInput(Typed):
     """Where a path is typed: Tab completes it, and goes on where there is nothing to complete."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete", "Complete", show=False)]

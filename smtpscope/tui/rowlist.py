@@ -6,7 +6,6 @@ source for lines of pieces; `ColumnList` (in `columns`) puts cells under heads.
 
 from __future__ import annotations
 
-import textwrap
 from collections import OrderedDict
 from typing import Any, ClassVar, Protocol
 
@@ -23,6 +22,7 @@ from textual.strip import Strip
 
 from smtpscope.tui.paint import Painter
 from smtpscope.tui.pieces import Line, Piece
+from smtpscope.tui.words import wrap
 
 MAX_STRIPS = 1_000
 """Painted lines that are remembered."""
@@ -88,8 +88,7 @@ class RowList(Painter, ScrollView, can_focus=True):
     DEFAULT_CSS = """
     RowList {
         background: $surface; color: $foreground; scrollbar-size-vertical: 1;
-        scrollbar-size-horizontal: 0; overflow-x: hidden; overflow-y: auto;
-        scrollbar-gutter: stable;
+        scrollbar-size-horizontal: 0; overflow-x: hidden; overflow-y: scroll;
         scrollbar-background: $surface; scrollbar-color: $panel;
         scrollbar-background-hover: $surface; scrollbar-background-active: $surface;
     }
@@ -235,7 +234,7 @@ class RowList(Painter, ScrollView, can_focus=True):
             return self._head(width)
         row = y - self.head_height + round(self.scroll_y)
         if row >= len(self.source):
-            told = [] if len(self.source) else textwrap.wrap(self.placeholder, max(width - 2, 10))
+            told = [] if len(self.source) else wrap(self.placeholder, max(width - 2, 10))
             text = f" {told[row]}" if row < len(told) else ""
             return self.strip([Piece(text)], width, self.style_of("rows--placeholder"))
         focus = self.has_focus

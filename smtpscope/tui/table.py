@@ -19,6 +19,7 @@ from smtpscope.findings.explain import dialogue, entry
 from smtpscope.reference import table
 from smtpscope.tui.columns import Column, ColumnList
 from smtpscope.tui.pieces import Line, Piece
+from smtpscope.tui.prompts import Typed
 from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.wrapped import WrappedList, fact_lines
 
@@ -121,7 +122,7 @@ class _Cells:
         return [Piece(each.name, "strong"), Piece(each.kind, "dim"), Piece(each.meaning)]
 
 
-class _Search(Input):
+class _Search(Typed):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "app.focus_next", "To the rows", show=False),
     ]

@@ -1,10 +1,16 @@
-"""Numbers, sizes and times in the short forms that the screen has room for."""
+"""Numbers, sizes and times in the short forms that the screen has room for; words on its lines."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from datetime import UTC, datetime
 
+from rich.cells import cell_len, chop_cells
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
+
+_WORDS = re.compile(" *[^ ]+")
 
 
 def octets(count: int) -> str:
@@ -63,3 +69,20 @@ def left(seconds: float) -> str:
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{round(seconds / 60)} min"
+
+
+def wrap(text: str, cells: int) -> list[str]:
+    """A text on lines of so many cells at most, broken between words where that can be."""
+    if text.isascii():
+        return textwrap.wrap(text, cells)
+    found: list[str] = []
+    line = ""
+    for word in _WORDS.findall(text):
+        if line and cell_len(line) + cell_len(word) > cells:
+            found.append(line)
+            line = ""
+        line += word if line or not found else word.lstrip(" ")
+        if cell_len(line) > cells:
+            *whole, line = chop_cells(line, cells)
+            found += whole
+    return [*found, line] if line else found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 from smtpscope.explanation import Fact
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
 from smtpscope.tui.rowlist import Lines, RowList
+from smtpscope.tui.words import wrap
 
 MIN_WIDTH = 30
 """Cells below which lines get no shorter."""
@@ -49,14 +49,10 @@ def fact_lines(facts: Sequence[Fact], width: int) -> list[Line]:
     label_width = min(max((cell_len(fact.label) for fact in facts), default=0), MAX_LABEL) + 1
     found: list[Line] = []
     for label, words, style in facts:
-        shown = textwrap.wrap(words, max(width - label_width, 20)) or [""]
-        for number, line in enumerate(shown):
+        said = f"{SYMBOLS[style]} {words}" if style else words
+        for number, line in enumerate(wrap(said, max(width - label_width, 20)) or [""]):
             head = "" if number else label
-            symbol = f"{SYMBOLS[style]} " if style and not number else ""
             found.append(
-                [
-                    Piece(head[: label_width - 1].ljust(label_width), "label"),
-                    Piece(symbol + line, style),
-                ]
+                [Piece(set_cell_size(head, label_width - 1) + " ", "label"), Piece(line, style)]
             )
     return found
