@@ -213,9 +213,10 @@ class Index:
 class View:
     """The rows of a table that a filter shows, in an order.
 
-    `fill` may take long and belongs in a thread; `interrupt` ends it from another. The rest is
-    quick. Where all rows are shown in the order in which they were found there is no list at all,
-    and what is written to the index later is shown at once; otherwise `fill` anew.
+    `fill` may take long and belongs in a thread; `interrupt` ends it from another, also where it is
+    about to begin. The rest is quick. Where all rows are shown in the order in which they were
+    found there is no list at all, and what is written to the index later is shown at once;
+    otherwise `fill` anew.
     """
 
     def __init__(
@@ -227,8 +228,11 @@ class View:
         self._index = index
         self._table = table
         self._where = Where(filter, index.captures)
+        self._added = Where(filter, index.captures, few=True)
         self._connection = connect(index.path)
         self._where.prepare(self._connection)
+        self._added.prepare(self._connection)
+        self._interrupted = False
         self._natural = not filter.text.strip() and sort == "number" and not descending
         self._columns = ", ".join(f"t.{name}" for name in table.row._fields)
         self._last = 0
@@ -239,6 +243,8 @@ class View:
         self._connection.close()
 
     def interrupt(self) -> None:
+        # SQLite forgets it where nothing is at work as yet.
+        self._interrupted = True
         self._connection.interrupt()
 
     def __len__(self) -> int:
@@ -278,7 +284,8 @@ class View:
         session = self._table.session
         if session == "id":
             return condition
-        return f"{prefix}{session} IN (SELECT id FROM sessions WHERE {condition})"
+        # With IN it would be asked of all sessions, however few the rows are.
+        return f"EXISTS (SELECT 1 FROM sessions WHERE id = {prefix}{session} AND ({condition}))"
 
     def _seek(
         self, condition: str, parameters: Sequence[int | str], position: int, backwards: bool
@@ -306,8 +313,11 @@ class View:
 
     def fill(self) -> None:
         """Make the list, or add to it what has been written since it was made."""
-        with telling_damage():
-            self._fill()
+        try:
+            with telling_damage():
+                self._fill()
+        finally:
+            self._interrupted = False
 
     def _fill(self) -> None:
         connection, table = self._connection, self._table.name
@@ -316,9 +326,9 @@ class View:
         if self._natural:
             self._length = self._last = last
             return
-        condition = self._of_sessions(self._where.sql)
+        where = self._where
         if self._last and self._in_order:
-            order, first = "id", self._last
+            where, order, first = self._added, "id", self._last
         else:
             connection.execute("DROP TABLE IF EXISTS temp.list")
             connection.execute("CREATE TEMP TABLE list (id INTEGER)")
@@ -327,10 +337,12 @@ class View:
             order, first = ", ".join(f"{key} {way}" for key in keys), 0
             if "id" not in keys:
                 order += ", id"
+        if self._interrupted:
+            raise sqlite3.OperationalError("interrupted")
         connection.execute(
             f"INSERT INTO temp.list SELECT id FROM {table} WHERE id > ? AND id <= ?"
-            f" AND {condition} ORDER BY {order}",
-            (first, last, *self._where.parameters),
+            f" AND {self._of_sessions(where.sql)} ORDER BY {order}",
+            (first, last, *where.parameters),
         )
         (self._length,) = connection.execute("SELECT max(rowid) FROM temp.list").fetchone()
         self._length = self._length or 0

@@ -114,10 +114,12 @@ _numbers_given = count()
 class Where:
     """A condition on `sessions`; `prepare` gives a connection what `sql` calls."""
 
-    def __init__(self, filter: Filter, captures: Sequence[str]) -> None:
-        """`captures`: the names of the index' captures, in their order."""
+    def __init__(self, filter: Filter, captures: Sequence[str], *, few: bool = False) -> None:
+        """`captures`: the names of the index' captures, in their order. `few`: it is asked of few
+        sessions, fewer than there are texts."""
         self.parameters: list[int | str] = []
         self._captures = captures
+        self._few = few
         # A connection may have several conditions at work, and takes no other function by the
         # name of one that is.
         self._function = f"holds_{next(_numbers_given)}"
@@ -154,6 +156,8 @@ class Where:
         number = len(self._tests) - 1
         if not shared:
             return f"({self._likely(test, within)}{self._function}({number}, {columns}))"
+        if self._few:
+            return f"{self._function}({number}, (SELECT text FROM texts WHERE id = {columns}))"
         return (
             f"{columns} IN (SELECT id FROM texts WHERE kind = '{columns}'"
             f" AND {self._function}({number}, text))"

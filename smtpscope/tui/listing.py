@@ -53,6 +53,7 @@ class Listing(Generic[_R]):
         self._on_change = on_change
         self._on_damage = on_damage
         self._damaged = False
+        self._closed = False
         self._pages: OrderedDict[int, list[_R]] = OrderedDict()
         self._made = 0.0
         self._pending: View | None = None
@@ -60,6 +61,7 @@ class Listing(Generic[_R]):
         self._view.fill()
 
     def close(self) -> None:
+        self._closed = True
         if self._pending is not None:
             self._pending.interrupt()
         self._view.close()
@@ -150,6 +152,10 @@ class Listing(Generic[_R]):
             pass
         except SmtpscopeError as error:
             problem = str(error)
+        if self._closed:
+            # There may be no screen any more.
+            view.close()
+            return
         self._call(lambda: self._filled(view, problem))
 
     def _filled(self, view: View, problem: str | None) -> None:

@@ -15,6 +15,8 @@ from textual.widget import Widget
 
 from smtpscope.tui.pieces import STYLES, Line
 
+EMOJI, KEYCAP = "\ufe0f", "\u20e3"
+
 
 class Painter(Widget):
     """A widget that paints lines of pieces."""
@@ -59,7 +61,8 @@ class Painter(Widget):
         surroundings = self.rich_style + base
         segments: list[Segment] = []
         room = width
-        for text, name in line:
+        for shown, name in line:
+            text = steady(shown)
             style = surroundings + self.style_of(f"piece--{name}") if name else surroundings
             size = cell_len(text)
             if size > room:
@@ -88,3 +91,17 @@ class Painter(Widget):
                 )
             self._styles[name] = style
         return style
+
+
+def steady(text: str) -> str:
+    """The text in as many cells, without what makes emojis of symbols: no two terminals agree how
+    wide that is, and Textual tears it from its symbol where something else covers a part."""
+    if EMOJI not in text:
+        return text
+    first, *others = text.split(EMOJI)
+    found = first
+    for other in others:
+        wider = cell_len(found[-1:] + EMOJI) - cell_len(found[-1:])
+        keycap = other[:1] if other.startswith(KEYCAP) else ""
+        found += keycap + " " * wider + other[len(keycap) :]
+    return found

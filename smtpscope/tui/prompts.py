@@ -25,6 +25,16 @@ class Typed(Input):
     def _value(self) -> Text:
         return Text(masked(self.value), no_wrap=True, overflow="ignore", end="")
 
+    def action_copy(self) -> None:
+        """What is copied is what is seen."""
+        if self.selected_text:
+            self.app.copy_to_clipboard(masked(self.selected_text))
+
+    def action_cut(self) -> None:
+        """The same, and it is gone."""
+        self.action_copy()
+        self.delete_selection()
+
     def _position_to_cell(self, position: int) -> int:
         return cell_len(masked(self.value)[:position])
 

@@ -25,6 +25,7 @@ from smtpscope.tui.ladder import LadderScreen
 from smtpscope.tui.listing import Listing
 from smtpscope.tui.message import MessageScreen
 from smtpscope.tui.octets import OctetsScreen
+from smtpscope.tui.paint import steady
 from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.sessionlist import COLUMNS, SessionCells, Without
@@ -253,7 +254,7 @@ class SessionsPane(Container):
             cursor = dialogue.next_finding(start, entering) or 0
         self.lines.placeholder = "nothing was said"
         of = f" of {text(session.capture, 60)}" if main.several else ""
-        self.lines.border_title = Content(f"Session {session.number}{of}")
+        self.lines.border_title = Content(steady(f"Session {session.number}{of}"))
         self.lines.show(dialogue, cursor=cursor)
         if entering:
             self.lines.focus()
@@ -286,7 +287,7 @@ class SessionsPane(Container):
         if row is None or self.session is None:
             self.facts.tell("")
             return
-        self.facts.border_title = Content(title(self.session, row))
+        self.facts.border_title = Content(steady(title(self.session, row)))
         facts = explain(self.session, row, reveal=self.main.reveal)
         self.facts.show_wrapped(partial(fact_lines, facts))
 

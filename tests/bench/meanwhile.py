@@ -1,105 +1,115 @@
 """A user who does not wait: keys of all kinds while a capture is being read for the first time.
 
-`late` is by how much a task that wants to run every 10 ms comes too late: what a key would have to
-wait for. `stall` is the longest single callback of the event loop.
+`late` is by how much a task that wants to run every 10 ms comes too late, which is what a key may
+have to wait for; `stall` the longest single callback of the event loop; `answered` the time from a
+key to the next frame behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from itertools import cycle
 from pathlib import Path
-
-from watching import SIZE, WatchedApp, descendants, megabytes
+from typing import TYPE_CHECKING
 
 from smtpscope.review import Review
-from smtpscope.tui.filterbar import FilterBar
-from smtpscope.tui.main import MainScreen
+
+if TYPE_CHECKING:
+    from watching import WatchedApp
 
 _TICK = 0.01
 _KEYS = (
-    "j",
-    "j",
-    "pagedown",
-    "k",
-    "G",
-    "g",
-    "enter",
-    "j",
-    "tab",
-    "escape",
-    "2",
-    "j",
-    "3",
-    "4",
-    "1",
+    *("j", "j", "pagedown", "k", "G", "k", "g", "enter", "j", "j", "escape"),
+    *("2", "j", "G", "g", "3", "j", "4", "pagedown", "1"),
 )
-_FILTERS = ("code >= 500", "reader", "")
-_PAUSE = 0.1
-"""Seconds from one key to the next."""
+_FILTERS = ("code >= 500", "reader", "to ~ 'reader.*net'", "size > 100k", "")
+_PAUSE = 0.05
+"""Seconds from an answer to the next key."""
+_ENOUGH = 1.0
+"""Seconds after which a key changes nothing, and so is not answered."""
 
 
 def measure(capture: Path, began: float) -> None:
     """Open `capture` without an index, and print what the screen was like meanwhile.
 
-    `began` (`time.monotonic`) is when the benchmark was about to start this process.
+    `began` (`time.monotonic`) is when this process was about to be started.
     """
+    opened = time.monotonic()
+    # Before the application, as the command line does.
     review = Review([str(capture)])
     try:
-        asyncio.run(_use(review, capture, began))
+        asyncio.run(_use(review, capture, began, opened))
     finally:
         review.close()
 
 
-async def _use(review: Review, capture: Path, began: float) -> None:
-    opened = time.monotonic()
+async def _use(review: Review, capture: Path, began: float, opened: float) -> None:
+    from watching import SIZE, WatchedApp, descendants, megabytes
+
+    from smtpscope.tui.filterbar import FilterBar
+
     app = WatchedApp(review)
-    late: list[float] = []
-    keys = 0
     others = 0.0
     async with app.run_test(size=SIZE):
-        screen = app.screen
-        assert isinstance(screen, MainScreen)
-        while not len(screen.sessions.listing):
-            await asyncio.sleep(0.001)
+        sessions = app.main.sessions
+        await app.frame(lambda: len(sessions.listing) > 0)
         first = time.monotonic()
         app.meter.reset()
+        late: list[float] = []
         ticking = asyncio.create_task(_tick(late))
-        while review.reading:
-            app.hit(_KEYS[keys % len(_KEYS)])
+        answered: list[float] = []
+        keys = 0
+        words = cycle(_FILTERS)
+        for key in cycle(_KEYS):
+            if not review.reading:
+                break
+            if key == _KEYS[0]:
+                app.main.query_one(FilterBar).put(next(words))
+            if key == "escape" and not sessions.has_class("-full"):
+                # There it would end the reading.
+                continue
             keys += 1
-            if keys % len(_KEYS) == 0:
-                words = _FILTERS[keys // len(_KEYS) % len(_FILTERS)]
-                screen.query_one(FilterBar).put(words)
-            await asyncio.sleep(_PAUSE)
+            if (took := await _answer(app, key)) is not None:
+                answered.append(took)
             others = max(others, sum(megabytes(process=each) for each in descendants()))
+            await asyncio.sleep(_PAUSE)
         done = time.monotonic()
         stall = app.meter.longest
         ticking.cancel()
-        sessions = review.progress().sessions
-    late.sort()
-    size = capture.stat().st_size / 1e6
-    print(f"{size:,.0f} MB, {sessions:,} sessions")
+        found = review.progress().sessions
+    print(f"{capture.stat().st_size / 1e6:,.0f} MB, {found:,} sessions")
+    print(f"first rows     {first - opened:9.2f} s after opening, {first - began:.2f} s in all")
+    print(f"all is read    {done - opened:9.1f} s after opening")
+    print(f"keys           {keys:9,}, of which a frame answered {len(answered):,}")
+    print(f"answered       {_percentiles(answered)}")
+    print(f"late           {_percentiles(late)}")
+    print(f"longest stall  {stall * 1000:9.1f} ms")
     print(
-        f"first rows       {first - opened:8.2f} s after opening,"
-        f" {first - began:.2f} s after starting Python"
-    )
-    print(f"all is read      {done - opened:8.1f} s")
-    print(f"keys             {keys:8,}")
-    shown = "  ".join(f"{name} {_rank(late, share) * 1e3:.1f}" for name, share in _SHARES.items())
-    print(f"late             {shown} ms")
-    print(f"longest stall    {stall * 1e3:8.1f} ms")
-    print(
-        f"memory           {megabytes('VmHWM'):8.0f} MB at most for the screen,"
-        f" {others:.0f} MB for the processes that read"
+        f"memory         {megabytes('VmHWM'):9.0f} MB at most, {others:.0f} MB for those that read"
     )
 
 
-_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+async def _answer(app: WatchedApp, key: str) -> float | None:
+    """Press a key; seconds to the next frame."""
+    taken = app.taken
+    began = time.perf_counter()
+    app.hit(key)
+    try:
+        at, _ = await app.frame(lambda: app.taken > taken, _ENOUGH)
+    except TimeoutError:
+        return None
+    return at - began
 
 
-def _rank(values: list[float], share: float) -> float:
-    return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+def _percentiles(values: list[float]) -> str:
+    values = sorted(values) or [0.0]
+    ranks = {part: values[-(-len(values) * part // 100) - 1] for part in (50, 95, 99, 100)}
+    shown = "  ".join(
+        f"p{part} {value * 1000:.1f}" if part < 100 else f"max {value * 1000:.1f}"
+        for part, value in ranks.items()
+    )
+    return f"{shown} ms"
 
 
 async def _tick(late: list[float]) -> None:

@@ -20,8 +20,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import million
-
 _FOLDERS = ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME")
 
 
@@ -53,7 +51,8 @@ def main() -> int:
 def _made(what: str, count: int, home: Path) -> Path:
     file = home / f"{what}-{count}.pcap"
     if not file.exists():
-        subprocess.run([sys.executable, million.__file__, what, str(count), str(file)], check=True)
+        million = Path(__file__).with_name("million.py")
+        subprocess.run([sys.executable, million, what, str(count), file], check=True)
     return file
 
 

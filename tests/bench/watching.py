@@ -24,6 +24,7 @@ from smtpscope.review import Review
 from smtpscope.tui.app import ScopeApp
 from smtpscope.tui.background import Newest
 from smtpscope.tui.listing import Listing
+from smtpscope.tui.main import MainScreen
 
 SIZE = (120, 40)
 PATIENCE = 120.0
@@ -78,8 +79,19 @@ class WatchedApp(ScopeApp):
 
     def __init__(self, review: Review) -> None:
         super().__init__(review, Configuration(), Memory())
+        self.taken = 0
+        """Keys that have come."""
         self.meter = Meter()
         self.meter.install()
+
+    @property
+    def main(self) -> MainScreen:
+        """The main screen, which need not be on top."""
+        return next(each for each in self.screen_stack if isinstance(each, MainScreen))
+
+    async def on_event(self, event: events.Event) -> None:
+        await super().on_event(event)
+        self.taken += isinstance(event, events.Key)
 
     def _display(self, screen: Any, renderable: Any) -> None:
         super()._display(screen, renderable)
@@ -96,9 +108,11 @@ class WatchedApp(ScopeApp):
         assert self._driver is not None
         self._driver.send_message(event)
 
-    async def frame(self, shows: Callable[[], bool]) -> tuple[float, float]:
+    async def frame(
+        self, shows: Callable[[], bool], patience: float = PATIENCE
+    ) -> tuple[float, float]:
         """Waits for the first frame when this holds: when it came (`perf_counter`), and what the
-        callbacks had taken until then."""
+        callbacks had taken until then. Raises TimeoutError after `patience` seconds."""
         shown: asyncio.Future[tuple[float, float]] = asyncio.get_running_loop().create_future()
 
         def look() -> None:
@@ -107,8 +121,8 @@ class WatchedApp(ScopeApp):
 
         self.on_frame = look
         try:
-            until = time.monotonic() + PATIENCE
-            while not (await asyncio.wait({shown}, timeout=1))[0]:
+            until = time.monotonic() + patience
+            while not (await asyncio.wait({shown}, timeout=min(patience, 1)))[0]:
                 if self._exception is not None or time.monotonic() > until:
                     raise self._exception or TimeoutError("a frame does not come")
             return shown.result()

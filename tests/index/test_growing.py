@@ -17,7 +17,7 @@ from smtpscope.filters import Filter, parse
 from smtpscope.index import views
 from smtpscope.index.statistics import statistics
 from smtpscope.index.store import Store
-from smtpscope.index.views import MESSAGES, DamagedError, Index, View
+from smtpscope.index.views import MESSAGES, SESSIONS, DamagedError, Index, Table, View
 
 if TYPE_CHECKING:
     from conftest import Everything
@@ -57,6 +57,25 @@ def test_what_is_written_later_is_shown_later(everything: Everything) -> None:
             assert starts == sorted((each.start for each in written), reverse=True)
         for view in listed:
             view.close()
+
+
+@pytest.mark.parametrize("table", [SESSIONS, MESSAGES])
+def test_what_was_shown_before_is_not_asked_for_again(everything: Everything, table: Table) -> None:
+    asked = 0
+
+    def accepts(values: Iterable[str | int]) -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    with growing(Store()) as grown:
+        grown.write(everything.sessions[:-1])
+        view = filled(grown.index.view(table, asking(accepts)))
+        before, asked = len(view), 0
+        grown.write(everything.sessions[-1:])
+        view.fill()
+        assert asked == len(view) - before
+        view.close()
 
 
 def test_the_rows_of_a_page_may_be_read_before_the_view_knows_of_more(
@@ -186,6 +205,16 @@ def test_a_view_that_nobody_waits_for_is_given_up(everything: Everything, sort: 
         view.fill()
     assert calls < len(everything.sessions)
     assert len(view) == 0
+    view.fill()
+    assert len(view) == len(everything.sessions)
+    view.close()
+
+
+def test_a_view_is_also_given_up_before_it_is_filled(everything: Everything) -> None:
+    view = everything.index.view(sort="start")
+    view.interrupt()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        view.fill()
     view.fill()
     assert len(view) == len(everything.sessions)
     view.close()

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.indexes import QUIET, indexed, write_capture
 
+from smtpscope.errors import SmtpscopeError
 from smtpscope.fields import FIELDS
 from smtpscope.filters import parse
 from smtpscope.index import views
 from smtpscope.index.store import Store
-from smtpscope.index.views import MESSAGES, SESSIONS, Index, MessageRow, SessionRow, Table, View
+from smtpscope.index.views import (
+    MESSAGES,
+    SESSIONS,
+    DamagedError,
+    Index,
+    MessageRow,
+    SessionRow,
+    Table,
+    View,
+)
 from smtpscope.session import message_of
 
 if TYPE_CHECKING:
@@ -277,6 +287,17 @@ def test_words_are_looked_for_in_sessions_as_their_filter_does(everything: Every
             place = found.search(wanted, 3)
             assert place is not None
             assert found.search_words(word, 3) == place
+
+
+def test_a_temporary_folder_that_is_full_is_no_damage(everything: Everything) -> None:
+    sorted_view = everything.index.view(sort="to")
+    try:
+        sorted_view._connection.execute("PRAGMA temp.max_page_count = 1")
+        with pytest.raises(SmtpscopeError, match="no room") as caught:
+            sorted_view.fill()
+        assert not isinstance(caught.value, DamagedError)
+    finally:
+        sorted_view.close()
 
 
 def test_quiet_captures_have_no_messages(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from smtpscope.fields import FIELDS
 from smtpscope.filters import MAX_LENGTH, parse
 from smtpscope.index.views import connect
-from smtpscope.index.where import Where
+from smtpscope.index.where import _ESCAPES, Where
 from smtpscope.session import Session, Severity
 
 if TYPE_CHECKING:
@@ -64,7 +65,16 @@ def values_of(name: str, sessions: list[Session]) -> list[str]:
 
 
 def shown_by_the_index(text: str, everything: Everything) -> list[int]:
-    where = Where(parse(text), everything.index.captures)
+    """Whether all are asked for at once, or few."""
+    at_once, few = (
+        asked(Where(parse(text), everything.index.captures, few=few), everything)
+        for few in (False, True)
+    )
+    assert at_once == few, text
+    return at_once
+
+
+def asked(where: Where, everything: Everything) -> list[int]:
     connection = connect(everything.index.path)
     try:
         where.prepare(connection)
@@ -102,10 +112,17 @@ def test_each_operator_of_a_field_shows_the_same(name: str, everything: Everythi
 
 
 @pytest.mark.parametrize(
-    "word", ["example", "ESMTP", "192.0.2.1", "25", "grüße", '"\\\\"', "[2001"]
+    "word",
+    ["example", "ESMTP", "192.0.2.1", "25", "grüße", '"\\\\"', "[2001", "273k", "@I", "k"],
 )
 def test_a_word_is_found_in_the_same_sessions(word: str, everything: Everything) -> None:
     assert shown_by_the_index(word, everything) == shown(word, everything)
+
+
+def test_no_other_letters_become_ascii_in_lower_case() -> None:
+    letters = [chr(code) for code in range(128, sys.maxunicode + 1)]
+    ascii = {kept: each for each in letters for kept in each.lower() if kept.isascii()}
+    assert {kept: f"\\u{ord(each):04x}" for kept, each in ascii.items()} == _ESCAPES
 
 
 def test_every_field_has_values_among_these_sessions(everything: Everything) -> None:

@@ -43,6 +43,8 @@ ODD = (
             (b'<"a@open.example>', b"<@hop.example,@two.example:x@y.example>"),
             (b"<p@q@example.net>", b"<@>"),
             (b"<gr\xc3\xbc\xc3\x9fe@example.net> SMTPUTF8", b"<\xff\xfe@example.org>"),
+            # KELVIN SIGN, and I WITH DOT ABOVE: partly ASCII in lower case.
+            (b"<273\xe2\x84\xaa@example.net> SMTPUTF8", b"<a@\xc4\xb0zmir.example>"),
             (b'<"a\\"@b"@[192.0.2.7]>', b'<"\\\xff@x"@example.org>'),
             (b"", b"nobody"),
         )
