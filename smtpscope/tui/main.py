@@ -107,6 +107,8 @@ class MainScreen(ScopeScreen[None]):
         self._wanted: int | None = None
 
     def compose(self) -> ComposeResult:
+        # Before anything is shown.
+        self.time_mode = self.scope.configuration.time
         self.sessions = SessionsPane(self)
         self.messages = MessagesPane(self)
         self.table = TablePane()
@@ -124,7 +126,6 @@ class MainScreen(ScopeScreen[None]):
     def on_mount(self) -> None:
         bar = self.query_one(FilterBar)
         bar.history = list(self.scope.memory.filters)
-        self.time_mode = self.scope.configuration.time
         if self._first_filter:
             bar.put(self._first_filter)
         self.sessions.list.focus()
