@@ -24,6 +24,7 @@ _SYMBOLS = (
     "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001f9ff"
 )
 _HANDS = "\u261d\u26f9\u270a-\u270d\U0001f385-\U0001f3fa\U0001f400-\U0001faf8"
+_CHANGERS = re.compile("[\ufe0f\U0001f3fb-\U0001f3ff]")
 _JAMO = "\u1161-\u11ff\ud7b0-\ud7fb"
 _LAST_MARK = 0x1FFFF
 
@@ -84,9 +85,10 @@ def text(data: bytes | str, limit: int | None = None) -> str:
 
 
 def masked(data: str) -> str:
-    """`data` with a sign in the place of every character that is not seen, and as long: for where
-    places are counted, such as in what is being typed."""
-    return "".join(_forms(data, lambda _: "\N{REPLACEMENT CHARACTER}"))
+    """`data` with a sign in the place of every character that is not seen by itself, and as long:
+    for where places are counted, such as in what is being typed."""
+    unseen = "\N{REPLACEMENT CHARACTER}"
+    return _CHANGERS.sub(unseen, "".join(_forms(data, lambda _: unseen)))
 
 
 def json_text(data: bytes) -> tuple[str, bool]:

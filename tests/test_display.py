@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpscope.display import MAX_FILENAME, json_text, safe_filename, text
+from smtpscope.display import MAX_FILENAME, json_text, masked, safe_filename, text
 
 # Any code point at all, lone surrogates included, and often one of those that do harm.
 HARMFUL = "\x00\t\r\n\x1b\x7f\x85\x9b\u034f\u061c\u200b\u200e\u202e\u2066\u2800\ufe0f\ufeff\udc80"
@@ -35,7 +35,21 @@ def test_printable_ascii_stays_as_it_is(line):
     assert json_text(line.encode()) == (line, True)
 
 
-@pytest.mark.parametrize("word", ["Grüße", "日本語", "Привет", "שלום", "❤\ufe0f", "e\u0301", "�"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "Grüße",
+        "日本語",
+        "Привет",
+        "שלום",
+        "❤\ufe0f",
+        "1\ufe0f\u20e3",
+        "👍🏽",
+        "क्षि",
+        "e\u0301",
+        "�",
+    ],
+)
 def test_printable_utf_8_stays_as_it_is(word):
     assert text(word) == text(word.encode()) == word
 
@@ -61,6 +75,10 @@ def test_printable_utf_8_stays_as_it_is(word):
         ("❤\ufe0f\ufe0f", "❤\ufe0f\\u{fe0f}"),
         ("\u0301a", r"\u{301}a"),
         ("e" + 6 * "\u0301", "e" + 4 * "\u0301" + 2 * r"\u{301}"),
+        ("ก" + 6 * "\u0e49", "ก" + 4 * "\u0e49" + 2 * r"\u{e49}"),
+        ("\u0e49a", r"\u{e49}a"),
+        ("ad\ufe0fmin", r"ad\u{fe0f}min"),
+        ("x👍🏽x🏽", "x👍🏽x\\u{1f3fd}"),
         ("\ue000\uffff", r"\u{e000}\u{ffff}"),
         (rb"C:\new", r"C:\new"),
     ],
@@ -170,3 +188,12 @@ def test_every_file_name_is_safe_and_stays_so(name):
 
 def test_a_nameless_part_takes_the_fallback():
     assert safe_filename("///", "attachment-2") == "attachment-2"
+
+
+@given(ANY_TEXT)
+def test_what_is_masked_is_as_long_and_harmless(data):
+    shown = masked(data)
+    assert len(shown) == len(data)
+    assert shown.isprintable()
+    assert not DANGEROUS.search(shown)
+    assert all(a in (b, "�") for a, b in zip(shown, data, strict=True))

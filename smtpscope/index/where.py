@@ -104,11 +104,28 @@ _INTEGERS = range(-(1 << 63), 1 << 63)
 
 _PLAIN = re.compile(r"[ !#-Z^-~]+")
 """What stands in JSON, and in an address behind a bracket, as it is."""
+_PATTERN = re.compile(r"\^?((?:[A-Za-z0-9 @:,;=/_-]|\\\.|\.[*+?]?)+)\$?")
+"""A regular expression of such characters one after the other, with dots between them."""
+_DOTS = re.compile(r"\\\.|\.[*+?]?")
 
-_ESCAPES = {"i": "\\u0130", "k": "\\u212a"}
+_LOWER = {"i": ("0130",), "k": ("212a",)}
 """What is not ASCII, and so an escape in JSON, but in lower case has this letter: all there is."""
+_FOLDED = {"i": ("0130", "0131"), "k": ("212a",), "s": ("017f",)}
+"""The same for what a regular expression takes for this letter."""
 
 _numbers_given = count()
+
+
+def _cost(node: Node) -> int:
+    """0 for what SQL compares alone, 1 for what is asked of each text once, 2 for all else."""
+    if isinstance(node, Not):
+        return _cost(node.child)
+    if not isinstance(node, Test):
+        return max(map(_cost, node.children))
+    stored = _STORED.get(node.field)
+    if stored is None or (stored.native and node.operator in _OPERATORS):
+        return 0
+    return 1 if stored.shared else 2
 
 
 class Where:
@@ -140,7 +157,8 @@ class Where:
         if isinstance(node, Test):
             return self._test(node)
         joint = " AND " if isinstance(node, All) else " OR "
-        return f"({joint.join(map(self._node, node.children))})"
+        # What has been decided by what is cheap is not asked of the others.
+        return f"({joint.join(map(self._node, sorted(node.children, key=_cost)))})"
 
     def _test(self, test: Test) -> str:
         if test.field == "capture":
@@ -165,11 +183,28 @@ class Where:
 
     def _likely(self, test: Test, within: str) -> str:
         """What SQL can ask before Python is asked, which takes ten times as long."""
-        wanted = test.wanted[0] if test.operator in ("has", "==") else None
-        if not within or not isinstance(wanted, str) or not _PLAIN.fullmatch(wanted):
+        looked_for = _looked_for(test) if within else ""
+        if not looked_for:
             return ""
-        self.parameters.append(f"%{wanted}%")
-        lower = wanted.lower()
-        odd = [escape for letter, escape in _ESCAPES.items() if letter in lower]
-        may = " OR ".join([f"{within} LIKE ?", *(f"{within} LIKE '%{escape}%'" for escape in odd)])
-        return f"({may}) AND "
+        self.parameters.append(f"%{looked_for}%")
+        lower = looked_for.lower()
+        escapes = [
+            escape
+            for letter, found in (_FOLDED if test.operator == "~" else _LOWER).items()
+            for escape in found
+            if letter in lower
+        ]
+        may = [f"{within} LIKE ?", *(f"{within} LIKE '%\\u{escape}%'" for escape in escapes)]
+        return f"({' OR '.join(may)}) AND "
+
+
+def _looked_for(test: Test) -> str:
+    """What LIKE finds, but for its case, in all texts for which the test holds; "" for nothing."""
+    wanted = test.wanted[0] if test.wanted else None
+    if not isinstance(wanted, str):
+        return ""
+    if test.operator == "~":
+        pattern = _PATTERN.fullmatch(wanted)
+        # What a dot stands for may be an escape, or a bracket that is not there.
+        return _DOTS.sub(lambda dot: "." if dot[0] == "\\." else "%", pattern[1]) if pattern else ""
+    return wanted if test.operator in ("has", "==") and _PLAIN.fullmatch(wanted) else ""

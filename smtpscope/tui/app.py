@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Literal
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from smtpscope.configuration import Configuration, check_keys
-from smtpscope.display import text
+from smtpscope.display import masked, text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.views import DamagedError
@@ -178,6 +179,12 @@ class ScopeApp(App[None]):
     ) -> None:
         """Say something in a corner of the screen."""
         self.notify(text(words, MAX_TOLD), severity=severity, markup=False)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Paste):
+            # The palette's line shows what it holds as it is.
+            event.text = "\n".join(map(masked, event.text.splitlines()))
+        await super().on_event(event)
 
     def action_interrupt(self) -> None:
         """Leave as whatever runs on a terminal does."""

@@ -5,6 +5,7 @@ Pieces never pass a markup parser: each becomes a segment as it is.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -16,11 +17,14 @@ from textual.widget import Widget
 from smtpscope.tui.pieces import STYLES, Line
 
 EMOJI, KEYCAP = "\ufe0f", "\u20e3"
+TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
 
 
 class Painter(Widget):
     """A widget that paints lines of pieces."""
 
+    # A selection would have none of what is painted, and take Ctrl+C for itself.
+    ALLOW_SELECT: ClassVar[bool] = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"piece--{name}" for name in STYLES}
     DEFAULT_CSS = """
     Painter .piece--client { color: $scope-client; }
@@ -94,14 +98,16 @@ class Painter(Widget):
 
 
 def steady(text: str) -> str:
-    """The text in as many cells, without what makes emojis of symbols: no two terminals agree how
-    wide that is, and Textual tears it from its symbol where something else covers a part."""
-    if EMOJI not in text:
+    """The text in as many cells, without skin tones and what makes emojis of symbols: no two
+    terminals agree how wide these are, and Textual tears them from what they belong to where
+    something else covers a part."""
+    if text.isascii():
         return text
-    first, *others = text.split(EMOJI)
+    first, *others = TONES.sub("", text).split(EMOJI)
     found = first
     for other in others:
-        wider = cell_len(found[-1:] + EMOJI) - cell_len(found[-1:])
+        near = found[-6:]
+        wider = cell_len(near + EMOJI) - cell_len(near)
         keycap = other[:1] if other.startswith(KEYCAP) else ""
         found += keycap + " " * wider + other[len(keycap) :]
     return found

@@ -131,7 +131,7 @@ class RowList(Painter, ScrollView, can_focus=True):
         it has the focus."""
         super().__init__(**named)
         self._beside = beside
-        self.source: Rows = source or NoRows()
+        self.source: Rows = NoRows() if source is None else source
         self.placeholder = placeholder
         self.follow = False
         self._shift = 0
@@ -209,8 +209,15 @@ class RowList(Painter, ScrollView, can_focus=True):
         super().notify_style_update()
 
     def _measure(self) -> None:
+        before = self.virtual_size
         width = self.scrollable_content_region.width
-        self.virtual_size = Size(width, len(self.source) + self.head_height)
+        size = Size(width, len(self.source) + self.head_height)
+        if self.show_vertical_scrollbar and width == before.width and size.height > before.height:
+            # More rows move nothing but the bar; the usual way lays out and paints all widgets.
+            self.set_reactive(RowList.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+        else:
+            self.virtual_size = size
 
     def _page_height(self) -> int:
         return max(self.scrollable_content_region.height - self.head_height, 1)

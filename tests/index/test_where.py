@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import string
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smtpscope.fields import FIELDS
-from smtpscope.filters import MAX_LENGTH, parse
+from smtpscope.filters import MAX_LENGTH, All, Filter, parse
+from smtpscope.filters import Test as FieldTest
 from smtpscope.index.views import connect
-from smtpscope.index.where import _ESCAPES, Where
+from smtpscope.index.where import _FOLDED, _LOWER, Where, _looked_for
 from smtpscope.session import Session, Severity
 
 if TYPE_CHECKING:
@@ -37,7 +40,19 @@ MORE = {
     "severity": [each.word for each in Severity],
 }
 """Values that may be nobody's, and some that no column holds."""
-PATTERNS = ["^$", ".", "(?i)example", "[a-z]+\\.org$", "\\d", "^[^@]*$", "a|b", "@.*@"]
+PATTERNS = [
+    "273k",
+    "@.zmir",
+    "zm.*r",
+    "^$",
+    ".",
+    "(?i)example",
+    "[a-z]+\\.org$",
+    "\\d",
+    "^[^@]*$",
+    "a|b",
+    "@.*@",
+]
 
 
 def quoted(value: str) -> str:
@@ -119,10 +134,58 @@ def test_a_word_is_found_in_the_same_sessions(word: str, everything: Everything)
     assert shown_by_the_index(word, everything) == shown(word, everything)
 
 
-def test_no_other_letters_become_ascii_in_lower_case() -> None:
-    letters = [chr(code) for code in range(128, sys.maxunicode + 1)]
-    ascii = {kept: each for each in letters for kept in each.lower() if kept.isascii()}
-    assert {kept: f"\\u{ord(each):04x}" for kept, each in ascii.items()} == _ESCAPES
+def test_no_other_letters_are_taken_for_ascii() -> None:
+    lower: dict[str, tuple[str, ...]] = {}
+    folded: dict[str, tuple[str, ...]] = {}
+    ascii = re.compile("[a-z0-9]", re.IGNORECASE)
+    for each in map(chr, range(128, sys.maxunicode + 1)):
+        code = f"{ord(each):04x}"
+        for letter in filter(str.isascii, each.lower()):
+            lower[letter] = (*lower.get(letter, ()), code)
+        if ascii.match(each):
+            for letter in string.ascii_lowercase + string.digits:
+                if re.match(letter, each, re.IGNORECASE):
+                    folded[letter] = (*folded.get(letter, ()), code)
+    assert (lower, folded) == (_LOWER, _FOLDED)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "looked_for"),
+    [
+        ("example", "example"),
+        ("^ann.*@example\\.org$", "ann%@example.org"),
+        ("example.org", "example%org"),
+        ("a..b.+c.?d", "a%%b%c%d"),
+        ("x_y", "x_y"),
+        *((pattern, "") for pattern in ("ab*", "a|b", "(ab)", "a{2}", "[ab]", "a\\b", "^", ".*?a")),
+        *(
+            (pattern, "")
+            for pattern in ("(?i)a", "gr\u00fc\u00dfe", 'a"b', "a^b", "a$b", "", "%", ".*+")
+        ),
+    ],
+)
+def test_of_simple_patterns_sql_knows_what_to_look_for(pattern: str, looked_for: str) -> None:
+    assert _looked_for(FieldTest("to", "~", (pattern,), any)) == looked_for
+
+
+@pytest.mark.parametrize("cheap", ["number > 1", "code == 550", "not port != 25"])
+def test_only_what_cheap_tests_leave_is_asked_of_python(cheap: str, everything: Everything) -> None:
+    asked_for: list[Iterable[str | int]] = []
+
+    def accepts(values: Iterable[str | int]) -> bool:
+        asked_for.append(values)
+        return True
+
+    decided = parse(cheap)
+    assert decided.node is not None
+    both = Filter("both", All((FieldTest("to", "~", ("",), accepts), decided.node)))
+    connection = connect(everything.index.path)
+    where = Where(both, everything.index.captures)
+    where.prepare(connection)
+    sql = f"SELECT count(*) FROM sessions WHERE {where.sql}"
+    (count,) = connection.execute(sql, where.parameters).fetchone()
+    connection.close()
+    assert count == len(asked_for) == len(shown(cheap, everything))
 
 
 def test_every_field_has_values_among_these_sessions(everything: Everything) -> None:

@@ -12,6 +12,7 @@ import pytest
 from support.hostile import TEXTS, check, check_rows, evil_capture, harm
 from support.screens import main, opened, press, read, settled
 from textual.command import CommandPalette
+from textual.events import Paste
 from textual.widgets import Input, OptionList
 
 from smtpscope.tui.app import ScopeApp
@@ -40,7 +41,7 @@ async def test_dialogues_and_what_explains_them(evil: Path, size: tuple[int, int
     async with opened(read([evil]), size=size, reveal=True) as pilot:
         sessions = main(pilot).sessions
         assert check_rows(sessions.list) == len(TEXTS) + 2
-        for number in range(len(TEXTS) + 2) if size == LARGE else FEW:
+        for number in range(len(TEXTS) + 2) if size == LARGE else FEW[2:]:
             sessions.list.go(number)
             await settled(pilot)
             check(pilot)
@@ -50,7 +51,7 @@ async def test_dialogues_and_what_explains_them(evil: Path, size: tuple[int, int
                 dialogue.toggle(at)
             sessions.lines.rows_changed()
             check_rows(sessions.lines)
-            for at in range(0, len(dialogue), 1 if size == LARGE else 5):
+            for at in range(number % 2, len(dialogue), 2 if size == LARGE else 5):
                 sessions.lines.cursor = at
                 sessions._explain()
                 check_rows(sessions.facts)
@@ -63,7 +64,7 @@ async def test_dialogues_and_what_explains_them(evil: Path, size: tuple[int, int
 async def test_ladders_octets_and_packets(evil: Path, size: tuple[int, int]) -> None:
     async with opened(read([evil]), size=size, reveal=True) as pilot:
         sessions = main(pilot).sessions
-        for number in (*FEW[:3], len(TEXTS), len(TEXTS) + 1) if size == LARGE else FEW[3:]:
+        for number in (*FEW[1:3], len(TEXTS)) if size == LARGE else FEW[3:]:
             sessions.list.go(number)
             sessions.list.focus()
             await press(pilot, "l")
@@ -86,7 +87,7 @@ async def test_ladders_octets_and_packets(evil: Path, size: tuple[int, int]) -> 
 async def test_two_sessions_side_by_side(evil: Path) -> None:
     async with opened(read([evil]), size=SMALL) as pilot:
         sessions = main(pilot).sessions
-        for number in FEW:
+        for number in FEW[1:4]:
             sessions.list.go(number)
             await press(pilot, "d", "j", "d")
             screen = pilot.app.screen
@@ -102,7 +103,7 @@ async def test_messages_their_parts_and_bodies(evil: Path, size: tuple[int, int]
         await press(pilot, "2")
         mailbox = main(pilot).messages.list
         assert check_rows(mailbox) >= len(TEXTS) - 1
-        for number in range(0, len(mailbox.source), 2) if size == LARGE else FEW[3:]:
+        for number in range(0, len(mailbox.source), 3) if size == LARGE else FEW[3:4]:
             mailbox.go(number)
             await press(pilot, "enter")
             screen = pilot.app.screen
@@ -139,7 +140,7 @@ async def test_a_name_that_becomes_a_filter(evil: Path) -> None:
         await press(pilot, "4")
         names = [at for at, filter in enumerate(pane._filters[pane.names]) if filter]
         assert len(names) > len(TEXTS)
-        for at in names[::12]:
+        for at in names[::25]:
             await press(pilot, "4")
             pane.names.focus()
             pane.names.go(at)
@@ -175,7 +176,7 @@ async def test_help_export_table_and_notes_over_hostile_sessions(evil: Path) -> 
 
 async def test_the_palette_finds_sessions_and_shows_their_words(evil: Path) -> None:
     async with opened(read([evil]), size=LARGE) as pilot:
-        for words in ("1", "x", "日本"):
+        for words in ("1", "日本"):
             await pilot.press("ctrl+p")
             await pilot.pause()
             assert isinstance(pilot.app.screen, CommandPalette)
@@ -193,7 +194,7 @@ async def test_the_palette_finds_sessions_and_shows_their_words(evil: Path) -> N
 async def test_what_is_copied_is_harmless(evil: Path) -> None:
     async with opened(read([evil]), size=LARGE) as pilot:
         sessions = main(pilot).sessions
-        for number in FEW[1:4]:
+        for number in FEW[1:3]:
             sessions.list.focus()
             sessions.list.go(number)
             await press(pilot, "y", "tab", "j", "y")
@@ -222,7 +223,7 @@ async def test_no_click_does_more_than_select(evil: Path) -> None:
         ):
             await press(pilot, key)
             for widget in widgets:
-                for y in range(1, widget.size.height):
+                for y in range(1, widget.size.height, 5):
                     await pilot.click(widget, offset=(7 * y % widget.size.width, y))
                     assert main(pilot).is_current
                 await settled(pilot)
@@ -233,7 +234,30 @@ async def test_what_covers_a_part_of_a_wide_sign(evil: Path) -> None:
     async with opened(read([evil]), size=(81, 25)) as pilot:
         for number in FEW[3:]:
             main(pilot).sessions.list.go(number)
-            for key in ("x", "slash", "R"):
+            for key in ("x", "R"):
                 await press(pilot, key)
                 check(pilot)
                 await press(pilot, "escape")
+
+
+async def test_what_is_pasted_is_masked(evil: Path) -> None:
+    async with opened(read([evil]), size=LARGE) as pilot:
+        for keys in (("f",), ("slash",), ("ctrl+p",)):
+            await pilot.press(*keys)
+            await pilot.pause()
+            for evil_text in TEXTS.values():
+                pilot.app.post_message(Paste(evil_text.decode("utf-8", "surrogateescape")))
+            await pilot.pause(0.1)
+            assert isinstance(pilot.app.focused, Input)
+            assert pilot.app.focused.value
+            check(pilot)
+            await press(pilot, "ctrl+u", "escape")
+
+
+async def test_dragging_selects_nothing(evil: Path) -> None:
+    async with opened(read([evil]), size=LARGE) as pilot:
+        await pilot.mouse_down(offset=(3, 3))
+        await pilot.hover(offset=(90, 30))
+        await pilot.mouse_up(offset=(90, 30))
+        assert not pilot.app.screen.get_selected_text()
+        check(pilot)

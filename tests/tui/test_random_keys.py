@@ -22,7 +22,7 @@ from smtpscope.tui.ladder import LadderScreen
 from smtpscope.tui.octets import OctetsScreen
 from smtpscope.tui.prompts import PathInput
 
-KEYS = int(os.environ.get("SMTPSCOPE_FUZZ_KEYS", "60"))
+KEYS = int(os.environ.get("SMTPSCOPE_FUZZ_KEYS", "40"))
 SEED = int(os.environ.get("SMTPSCOPE_FUZZ_SEED", "1"))
 
 SIZES = [(120, 40), (80, 24), (61, 17)]
@@ -59,6 +59,7 @@ async def hammer(pilot: Pilot[Any], chance: random.Random, sizes: list[tuple[int
             pressed.append(str(at))
             await pilot.click(offset=at, times=chance.choice((1, 2)))
         if count % 5 == 4:
+            # All that is asked for comes, in time.
             try:
                 await settled(pilot)
                 check(pilot)
