@@ -1,15 +1,15 @@
 """The command line. Each command imports what it needs when it runs, so that --help is quick.
 
 Data goes to standard output, diagnostics and the progress bar to standard error. Exit status:
-0 ok, 1 runtime error, 2 usage, 3 a finding at or above --fail-on, 5 input that is no capture,
-130 on Ctrl-C.
+0 ok, 1 runtime error, 2 usage, 3 a finding at or above --fail-on, 4 no permission to capture, 5
+input that is no capture, 130 on Ctrl-C.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
-import shutil
+import stat
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -20,12 +20,20 @@ import click
 
 from smtpscope import __version__
 from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
+from smtpscope.options import (
+    on_terminal,
+    port_option,
+    review_options,
+    tell,
+    tell_notes,
+    text_options,
+    wants_screen,
+    width,
+)
+from smtpscope.record_commands import sniff
 
 FOUND = 3
 INTERRUPTED = 130
-
-SHOWN_NOTES = 10
-"""Lines that tell what is wrong with one capture."""
 
 
 class _Commands(click.Group):
@@ -33,7 +41,7 @@ class _Commands(click.Group):
     the screen is opened."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args and _on_terminal():
+        if not args and on_terminal():
             args = ["home"]
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
             args = ["read", *args]
@@ -51,68 +59,38 @@ def cli() -> None:
     """See what mail clients and servers really said to each other."""
 
 
-def _review_options(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--no-tui", is_flag=True, help="Print, even on a terminal. (What a pipe gets anyway.)"
-        ),
-        click.option(
-            "--reveal-secrets", is_flag=True, help="Show passwords and tokens of AUTH exchanges."
-        ),
-        click.option(
-            "--local-domain",
-            metavar="DOMAIN",
-            multiple=True,
-            help="The servers are this domain's, or those of domains below it: what they take for"
-            " others without a login is relayed. Repeatable.",
-        ),
-        click.option(
-            "-Y",
-            "--filter",
-            metavar="FILTER",
-            default="",
-            help="Show only the sessions that match, such as 'code >= 500 and to ~ example.org'.",
-        ),
-        click.option(
-            "--fail-on",
-            type=click.Choice(["chat", "note", "warning", "error"]),
-            help="Leave with exit status 3 if there is a finding of this severity or above.",
-        ),
-        click.option(
-            "--format",
-            type=click.Choice(["text", "jsonl"]),
-            default="text",
-            show_default=True,
-            help="Annotated text, or one JSON object a session and line.",
-        ),
-    ):
-        command = option(command)
-    return command
+cli.add_command(sniff)
 
 
 @cli.command()
 @click.argument("files", metavar="FILE…", nargs=-1, required=True)
-@_review_options
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    multiple=True,
-    help="Take this TCP port for SMTP, too. Repeatable.",
-)
+@review_options
+@port_option
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     help="Decode with so many processes. By default as many as the file is large enough for.",
 )
-def read(files: tuple[str, ...], port: tuple[int, ...], jobs: int | None, **options: Any) -> None:
-    """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input).
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Go on where the file ends, as it grows, and where it is rotated; Ctrl-C ends that.",
+)
+def read(
+    files: tuple[str, ...], port: tuple[int, ...], jobs: int | None, follow: bool, **options: Any
+) -> None:
+    """Review captures (pcap, pcapng; plain, gzip or zstd; - is standard input, live).
 
-    On a terminal this opens the screen; with --no-tui, --format or --fail-on, and for what comes
-    from a pipe, it prints.
+    On a terminal this opens the screen; with --no-tui, --format or --fail-on it prints.
 
     SMTP is recognised on ports 25, 465, 587, 1025 and 2525, and by its content on any port.
     """
-    _review(files, port, jobs, **options)
+    if follow or options["format"] == "events" or (files == ("-",) and _is_stream(0)):
+        from smtpscope.live import Showing, follow_captures
+
+        follow_captures(files, Showing(ports=frozenset(port), **options))
+    else:
+        _review(files, port, jobs, **options)
 
 
 @cli.command(hidden=True)
@@ -124,7 +102,7 @@ def home() -> None:
 
 
 @cli.command()
-@_review_options
+@review_options
 def demo(**options: Any) -> None:
     """Review the captures that come with smtpscope."""
     from smtpscope.places import bundled_captures
@@ -171,7 +149,7 @@ def _explain(words: tuple[str, ...]) -> None:
 
     rule = words[0].lower() if len(words) == 1 else ""
     if rule in RULES:
-        click.echo(reference.render([entry(rule)], width=_width()))
+        click.echo(reference.render([entry(rule)], width=width()))
         sample = list(dialogue(rule))
         if sample:
             click.echo("\n  for example")
@@ -183,7 +161,7 @@ def _explain(words: tuple[str, ...]) -> None:
         nearest = [*reference.nearest(" ".join(words)), *get_close_matches(rule, RULES, 3)]
         hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
         raise UsageError(f"nothing is known about “{_shown(' '.join(words))}”.{hint}")
-    click.echo(reference.render(entries, width=_width()))
+    click.echo(reference.render(entries, width=width()))
 
 
 @cli.command()
@@ -196,13 +174,15 @@ def info() -> None:
 
 
 @cli.command()
-def schema() -> None:
-    """Print the JSON Schema of `--format jsonl`."""
+@click.argument("format", type=click.Choice(["jsonl", "events"]), default="jsonl")
+def schema(format: str) -> None:
+    """Print the JSON Schema of `--format jsonl`, or of `--format events`."""
     import json
 
-    from smtpscope.export import jsonl
+    from smtpscope.export import events, jsonl
 
-    click.echo(json.dumps(jsonl.schema(), indent=2))
+    made = events.schema() if format == "events" else jsonl.schema()
+    click.echo(json.dumps(made, indent=2))
 
 
 def _review(
@@ -226,7 +206,7 @@ def _review(
     from smtpscope.session import Severity
 
     policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
-    if not no_tui and fail_on is None and _usual("format") and _on_terminal() and _files(files):
+    if wants_screen(no_tui, fail_on) and _files(files):
         from smtpscope.tui.start import start
 
         raise click.exceptions.Exit(
@@ -242,9 +222,7 @@ def _review(
     spare_collector()
     render: Render[str] = partial(jsonl.dumps, reveal=reveal_secrets)
     if format == "text":
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        width = _width() if sys.stdout.isatty() else None
-        render = partial(text.dumps, width=width, colour=colour, reveal=reveal_secrets)
+        render = partial(text.dumps, **text_options(reveal_secrets))
     if filter:
         from smtpscope import filters
 
@@ -273,45 +251,27 @@ def _review(
                     out.write("\n")
             except NoCaptureError as error:
                 # The other files are read all the same.
-                _tell(str(error))
+                tell(str(error))
                 status = error.exit_status
-        for note in notes[:SHOWN_NOTES]:
-            _tell(f"{file}: {note}")
-        if len(notes) > SHOWN_NOTES:
-            _tell(f"{file}: {len(notes) - SHOWN_NOTES} more notes like these")
+        tell_notes(file, notes)
     if not status and fail_on is not None and worst >= Severity[fail_on.upper()]:
         status = FOUND
     if status:
         raise click.exceptions.Exit(status)
 
 
-def _usual(option: str) -> bool:
-    """Whether the user left an option as it is."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source is click.core.ParameterSource.DEFAULT
-
-
-def _on_terminal() -> bool:
-    """Whether there is a terminal that can have a screen on it."""
-    # Standard input is None where it was closed (`<&-`).
-    both = (sys.stdin, sys.stdout)
-    return all(each and each.isatty() for each in both) and os.environ.get("TERM") != "dumb"
+def _is_stream(descriptor: int) -> bool:
+    """Whether it is no plain file: something that may come bit by bit."""
+    try:
+        return not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def _files(paths: Iterable[str]) -> bool:
     """Whether all can be read again and again, as a screen has to. What is missing is told when
     it is opened."""
     return all(path != "-" and (os.path.isfile(path) or not os.path.exists(path)) for path in paths)
-
-
-def _tell(message: str) -> None:
-    from smtpscope.display import text
-
-    click.echo(f"smtpscope: {text(message)}", err=True)
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
 
 
 def _shown(words: str) -> str:
@@ -344,9 +304,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except SmtpscopeError as error:
-        _tell(str(error))
+        tell(str(error))
         return error.exit_status
     except OSError as error:
-        _tell(error.strerror or str(error))
+        tell(error.strerror or str(error))
         return 1
     return status or 0

@@ -7,6 +7,7 @@ sessions come, is the business of `reading`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
@@ -14,7 +15,7 @@ from smtpscope.findings import judge
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.session import Content, Session, SessionBuilder, message_of
 from smtpscope.smtp.dialogue import Dialogue
-from smtpscope.smtp.values import Exchange
+from smtpscope.smtp.values import ContentSink, Exchange
 from smtpscope.stream import (
     Closed,
     Data,
@@ -39,7 +40,10 @@ _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-boun
 
 
 class SessionDecoder:
-    """One connection's events in, its `Session` out; `content` makes what takes a message."""
+    """One connection's events in, its `Session` out; `content` makes what takes a message.
+
+    `session` and `defects` are what is known so far.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class SessionDecoder:
         self._tls = TlsStage()
         # Nothing but the dialogue has a say in what comes: no tunnel, no TLS.
         self._plain = False
-        self._defects: list[Defect] = []
+        self.defects: list[Defect] = []
         self._closing: str | None = None
         self._newest = opened.packet
         self._clock_told = False
@@ -89,18 +93,14 @@ class SessionDecoder:
             self._add(found)
         return found
 
-    def finish(self) -> Session:
-        """The session, complete: nothing more of it will come."""
+    def finish(self, *, ended: bool = True) -> Session:
+        """The session: nothing more of it will come, or (not `ended`) is known as yet."""
         session = self.session
         self._add(self._dialogue.finish())
         for transaction in session.transactions:
             message_of(transaction)
-        session.lmtp = session.lmtp or self._dialogue.lmtp
-        session.tunnel = self._tunnel.tunnel
-        if self._tls.observer is not None:
-            session.tls = self._tls.observer.info
-            session.tls_mode = self._tls.mode
-        elif self._dialogue.one_sided:
+        self._describe(session)
+        if ended and session.tls is None and self._dialogue.one_sided:
             self.note(Defect("one-direction", Span(Direction.CLIENT, 0, 0)))
         if session.state != "quit" and self._closing is not None:
             session.state = self._closing
@@ -109,10 +109,33 @@ class SessionDecoder:
             self.note(Defect("session-bound", Span(Direction.CLIENT, 0, 0), detail))
         if session.dropped or self._dialogue.one_sided:
             session.whole = False
+        self._judge(session, ended)
+        return session
+
+    def snapshot(self) -> Session:
+        """What is complete of a session that goes on: it holds until the next event is fed."""
+        known = self.session
+        session = replace(known)
+        # A message that still comes in chunks can't be summed up.
+        under_way = [exchange for exchange in known.exchanges[-1:] if _comes(exchange.content)]
+        if under_way:
+            session.exchanges = [each for each in known.exchanges if not _comes(each.content)]
+            session.transactions = [each for each in known.transactions if not _comes(each.content)]
+        self._describe(session)
+        self._judge(session, ended=False)
+        return session
+
+    def _describe(self, session: Session) -> None:
+        session.lmtp = session.lmtp or self._dialogue.lmtp
+        session.tunnel = self._tunnel.tunnel
+        if self._tls.observer is not None:
+            session.tls = self._tls.observer.info
+            session.tls_mode = self._tls.mode
+
+    def _judge(self, session: Session, ended: bool) -> None:
         pipelining = any(each.keyword == "PIPELINING" for each in session.capabilities)
         session.timing = measure(session.exchanges, pipelining=pipelining)
-        session.findings = judge(session, self._defects, MAX_DEFECTS, self._policy)
-        return session
+        session.findings = judge(session, self.defects, MAX_DEFECTS, self._policy, ended=ended)
 
     def _check_clock(self, event: StreamEvent, time: int, packet: int) -> None:
         """A later packet with an earlier time; one that only waited in the reassembly has both."""
@@ -161,10 +184,15 @@ class SessionDecoder:
 
     def note(self, *defects: Defect) -> None:
         """Take what was seen elsewhere of this connection; to be called before `finish`."""
-        self._defects.extend(defects[: MAX_DEFECTS - len(self._defects)])
+        self.defects.extend(defects[: MAX_DEFECTS - len(self.defects)])
 
     def _add(self, exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
             self._builder.add(exchange)
             if exchange.defects:
                 self.note(*exchange.defects)
+
+
+def _comes(content: ContentSink | None) -> bool:
+    """Whether a message still comes, in chunks."""
+    return isinstance(content, Content) and content.message is None

@@ -7,10 +7,7 @@ is the same as when the whole capture is read.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import IO, NamedTuple
 
@@ -19,6 +16,7 @@ from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.layers import Field, dissect_packet
 from smtpscope.capture.packets import segments
+from smtpscope.capture.parts import Part, Parts
 from smtpscope.capture.trail import batches, unpack
 from smtpscope.decode import SessionDecoder
 from smtpscope.errors import SmtpscopeError
@@ -60,15 +58,17 @@ class Packet(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What the index knows of a session: its capture, its number there, where its packets lie
-    (`Trail.packed`), what it shows `beside` the others, and the server's port."""
+    """What the index knows of a session: the files of its capture, its number there, where its
+    packets lie (`Trail.packed`), what it shows `beside` the others, the server's port, and whether
+    it may still go `on`."""
 
-    capture: Path
+    parts: Sequence[Part]
     name: str
     number: int
     port: int
     packets: bytes
     beside: str
+    on: bool = False
 
 
 class Details:
@@ -135,8 +135,8 @@ class Details:
         if not len(row):
             raise SmtpscopeError(f"packet {number} is not of this session")
         columns = self._columns[:, row[:1]]
-        with self._open() as descriptor:
-            (batch,) = batches(descriptor, columns)
+        with Parts(self._place.parts) as parts:
+            (batch,) = batches(parts, columns)
         return Packet(
             number, int(columns[4, 0]), int(columns[5, 0]), batch.buffer, int(columns[3, 0])
         )
@@ -157,7 +157,7 @@ class Details:
         if decoder is None:
             raise SmtpscopeError("the capture no longer has this session; open it again")
         decoder.note(*self._retransmissions)
-        session = decoder.finish()
+        session = decoder.finish(ended=not place.on)
         server, *beside = json.loads(place.beside or "[null]")
         timing = ServerTiming(Percentiles(*server[:3]), server[3]) if server else None
         defects = [
@@ -171,12 +171,13 @@ class Details:
         assembler = StreamAssembler(frozenset({self._place.port}))
         dissector = Dissector()
         self._retransmissions: list[Defect] = []
-        with self._open() as descriptor:
-            for batch in batches(descriptor, self._columns):
+        with Parts(self._place.parts) as parts:
+            for batch in batches(parts, self._columns):
                 if self._cancelled():
                     raise CancelledError("cancelled")
                 yield from self._taken(assembler.feed(segments(batch, dissector)))
-        yield from self._taken(assembler.finish())
+        if not self._place.on:
+            yield from self._taken(assembler.finish())
 
     def _taken(self, touched: list[tuple[Connection, list[StreamEvent]]]) -> Iterator[StreamEvent]:
         # All packets are of one connection.
@@ -184,21 +185,6 @@ class Details:
             yield from events
             if connection.ended:
                 self._retransmissions = list(connection.retransmissions())
-
-    @contextmanager
-    def _open(self) -> Iterator[int]:
-        path = self._place.capture
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise SmtpscopeError(
-                f"the capture cannot be read any more ({error.strerror}): the list stays,"
-                f" but details need {path}"
-            ) from None
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
 
 class _Copy(Content):

@@ -325,7 +325,7 @@ def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
         report(decoder.finish())
         while ahead:
             write()
-        pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder)))
+        pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder.unreadable)))
 
 
 def _rendered(session: Session, render: Render[_T]) -> Rendered[_T] | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +41,17 @@ def bundled_captures() -> list[Path]:
         if found:
             return found
     raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
+
+
+def new_recording(kind: str, folder: Path | None = None) -> Path:
+    """A path for a recording that nobody named; in a folder of its own where there is no home."""
+    name = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.pcapng"
+    if folder is not None:
+        return folder / name
+    try:
+        return private_folder(state_folder() / "recordings") / name
+    except SmtpscopeError:
+        return Path(tempfile.mkdtemp(prefix="smtpscope-")) / name
 
 
 def _folder(variable: str, usual: str) -> Path:

@@ -211,7 +211,7 @@ def read_sessions(
                 on_progress(reader.consumed, reader.size, sequencer.begun)
         yield from _completed(sequencer, decoder.finish())
         if on_note is not None:
-            for note in capture_notes(reader, decoder) + eviction_notes(decoder.evicted):
+            for note in capture_notes(reader, decoder.unreadable) + eviction_notes(decoder.evicted):
                 on_note(note)
 
 
@@ -226,8 +226,9 @@ def spare_collector() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def capture_notes(reader: CaptureReader, decoder: ShareDecoder) -> list[str]:
-    """What the capture itself leaves to be told, in words for the user."""
+def capture_notes(reader: CaptureReader, unreadable: int) -> list[str]:
+    """What the capture itself leaves to be told, in words for the user; of so many packets the
+    headers are `unreadable`."""
     found = list(reader.problems)
     if reader.truncated is not None:
         found.append(
@@ -237,8 +238,8 @@ def capture_notes(reader: CaptureReader, decoder: ShareDecoder) -> list[str]:
         dropped = (counted.dropped or 0) + (counted.dropped_by_system or 0)
         if dropped:
             found.append(f"{dropped:,} packets were dropped when interface {index} was recorded")
-    if decoder.unreadable:
-        found.append(f"{decoder.unreadable:,} packets have headers that could not be read")
+    if unreadable:
+        found.append(f"{unreadable:,} packets have headers that could not be read")
     return found
 
 

@@ -6,7 +6,7 @@ from `reference`, by the command that a reply answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,21 +58,41 @@ class Row(NamedTuple):
 
 def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
     """The rows of a session, in the order of its exchanges. `reveal`: with AUTH secrets."""
-    findings = _Findings(session)
+    findings = _Findings(session.findings)
     for index, exchange in enumerate(session.exchanges):
-        command = exchange.command
-        if command is not None:
-            yield from _command_rows(command, exchange, index, reveal)
-            yield from findings.take(command.span.direction, command.span.end, index)
-        whose = _addressees(session, exchange) if len(exchange.replies) > 1 else {}
-        for number, reply in enumerate(exchange.replies):
-            for row in _reply_rows(reply, exchange, index, reveal, whose.get(number, "")):
-                yield row._replace(reply=number, span=reply.span)
-            yield from findings.take(reply.span.direction, reply.span.end, index)
+        yield from _exchange_rows(session, exchange, index, findings, reveal)
     last = len(session.exchanges)
     if session.tls is not None:
         yield Row(None, Direction.CLIENT, "tls", _tls(session.tls), "encrypted", last)
     yield from findings.rest(last)
+
+
+def exchange_rows(
+    session: Session, exchange: Exchange, findings: Iterable[Finding], *, reveal: bool = False
+) -> Iterator[Row]:
+    """The rows of one exchange of a session that goes on, with all of these findings."""
+    left = _Findings(findings)
+    yield from _exchange_rows(session, exchange, 0, left, reveal)
+    yield from left.rest(0)
+
+
+def finding_rows(findings: Iterable[Finding]) -> Iterator[Row]:
+    """The rows of findings alone."""
+    yield from _Findings(findings).rest(0)
+
+
+def _exchange_rows(
+    session: Session, exchange: Exchange, index: int, findings: _Findings, reveal: bool
+) -> Iterator[Row]:
+    command = exchange.command
+    if command is not None:
+        yield from _command_rows(command, exchange, index, reveal)
+        yield from findings.take(command.span.direction, command.span.end, index)
+    whose = _addressees(session, exchange) if len(exchange.replies) > 1 else {}
+    for number, reply in enumerate(exchange.replies):
+        for row in _reply_rows(reply, exchange, index, reveal, whose.get(number, "")):
+            yield row._replace(reply=number, span=reply.span)
+        yield from findings.take(reply.span.direction, reply.span.end, index)
 
 
 def _tls(info: TlsInfo) -> str:
@@ -270,9 +290,9 @@ def _capability_meaning(line: bytes) -> str:
 class _Findings:
     """Hands the findings of a session out at the lines that they are about."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, findings: Iterable[Finding]) -> None:
         self._left: dict[Direction, list[Finding]] = {direction: [] for direction in Direction}
-        for finding in sorted(session.findings, key=lambda each: each.span.start, reverse=True):
+        for finding in sorted(findings, key=lambda each: each.span.start, reverse=True):
             self._left[finding.span.direction].append(finding)
 
     def take(self, direction: Direction, end: int, index: int) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from support.packets import ACK, pcap
 
 from smtpscope import details as module
 from smtpscope.capture import trail
+from smtpscope.capture.parts import Part
 from smtpscope.capture.pcap import open_capture
 from smtpscope.capture.trail import unpack
 from smtpscope.details import CancelledError, Details, Place
@@ -238,7 +239,7 @@ def test_details_that_nobody_waits_for_are_given_up(
     monkeypatch.setattr(trail, "BLOCK", 1_000)
     capture = write_capture(tmp_path / "a.pcap", [SENDING])
     session = next(read_sessions(capture, trails=True))
-    place = Place(capture, "a.pcap", 1, 25, session.packets, "")
+    place = Place([Part(0, str(capture))], "a.pcap", 1, 25, session.packets, "")
     asked = iter([False, False, True])
     with pytest.raises(CancelledError):
         Details(place, cancelled=lambda: next(asked)).session()
@@ -254,7 +255,7 @@ def test_a_damaged_list_of_packets_says_to_open_the_capture_again(tmp_path: Path
     ((whole, _),) = pairs(capture)
     for packets in (b"garbage", whole.packets[:-1], whole.packets[1:]):
         with pytest.raises(SmtpscopeError, match="open the capture again"):
-            Details(Place(capture, "a.pcap", 1, 25, packets, ""))
+            Details(Place([Part(0, str(capture))], "a.pcap", 1, 25, packets, ""))
 
 
 @pytest.mark.parametrize("packets", ["none", "all"])
@@ -265,4 +266,4 @@ def test_a_capture_with_something_else_in_its_place_is_told(packets: str, tmp_pa
     capture.write_bytes(bytes([ACK]) * size)
     listed = whole.packets if packets == "all" else b""
     with pytest.raises(SmtpscopeError, match="no longer has this session; open it again"):
-        Details(Place(capture, "a.pcap", 1, 25, listed, "")).session()
+        Details(Place([Part(0, str(capture))], "a.pcap", 1, 25, listed, "")).session()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smtpscope.capture import pcapng
+from smtpscope.capture.parts import Part
 from smtpscope.capture.records import (
     Comment,
     Interface,
@@ -78,12 +79,14 @@ class CaptureReader:
     """An open capture; iterating over it gives its packets once, as `PacketBatch`es.
 
     `format` is "pcap" or "pcapng". `size` and `consumed` are octets of the underlying file, for a
-    progress bar; `size` is None for a stream. The other attributes grow while packets are read:
+    progress bar; `size` is None for a stream, and for what is followed. The other attributes grow
+    while packets are read:
 
     - `interfaces`, `secrets`, `comments`, `statistics` (by index in `interfaces`) and `skipped`
       (a count for each block type not read), as the file has them;
     - `problems`: what is damaged, one line each with the offset in the uncompressed file;
-    - `truncated`: the offset of the record in which the file ends before its time, or None.
+    - `truncated`: the offset of the record in which the file ends before its time, or None;
+    - `parts`: the files of a recording that is followed.
     """
 
     def __init__(self, source: Source, walker: _Walker, notes: Notes, block: int) -> None:
@@ -109,6 +112,10 @@ class CaptureReader:
         return self._source.size
 
     @property
+    def parts(self) -> list[Part]:
+        return self._source.parts
+
+    @property
     def consumed(self) -> int:
         return self._source.consumed
 
@@ -126,16 +133,27 @@ class CaptureReader:
     def close(self) -> None:
         self._source.close()
 
+    def stop(self) -> None:
+        """Follow the capture no more: it ends where it ends now."""
+        self._source.stop()
+
     def __iter__(self) -> Iterator[PacketBatch]:
+        return (batch for batch in self._batches if batch is not None)
+
+    def follow(self) -> Iterator[PacketBatch | None]:
+        """The same as iterating, with None for every moment in which nothing came."""
         return self._batches
 
-    def _read(self, walker: _Walker, block: int) -> Iterator[PacketBatch]:
+    def _read(self, walker: _Walker, block: int) -> Iterator[PacketBatch | None]:
         rest = b""
         position, first, size = 0, 1, min(FIRST_BLOCK, block)
         last = False
         while not last and not walker.stopped:
             piece = self._source.read(size)
-            last = not piece
+            last = not piece and self._source.ended
+            if not piece and not last:
+                yield None
+                continue
             buffer = rest + piece
             records = walker.walk(buffer, position, first, last)
             count = len(records.offset)
@@ -156,13 +174,14 @@ class CaptureReader:
 
 
 def open_capture(
-    source: str | os.PathLike[str] | IO[bytes], *, block: int = BLOCK
+    source: str | os.PathLike[str] | IO[bytes], *, block: int = BLOCK, follow: bool = False
 ) -> CaptureReader:
     """Open a capture file, standard input ("-") or a binary stream, and recognise its format.
 
-    Raises NoCaptureError where there is nothing that can be read as a capture.
+    With `follow` it does not end where the file ends, but where it is told to `stop`. Raises
+    NoCaptureError where there is nothing that can be read as a capture.
     """
-    octets = Source(source)
+    octets = Source(source, follow=follow)
     try:
         octets.decompress()
         magic = octets.peek(4)

@@ -24,6 +24,7 @@ from smtpscope.capture.records import (
     Mask,
     Notes,
     Records,
+    Secret,
     Statistics,
     windows,
 )
@@ -115,6 +116,9 @@ class PcapngWalker:
         self._order = _ORDERS[b"\x4d\x3c\x2b\x1a"]
         self._clocks: list[_Clock] = []
         self._base = 0
+        self._known = 0
+        self._full = False
+        self._secrets: set[Secret] = set()
         self._lost: int | None = None
 
     def walk(self, buffer: bytes, position: int, first: int, last: bool) -> Records:
@@ -141,7 +145,7 @@ class PcapngWalker:
         return self._records(buffer, at, positions, runs, position, first)
 
     def _run(self, start: int) -> _Run:
-        known = len(self._clocks) - self._base
+        known = self._known
         snaplen = self._notes.interfaces[self._base].snaplen if known else 0
         return _Run(start, self._base, known, snaplen or SNAPLEN_BOUND, self._order.big)
 
@@ -183,7 +187,10 @@ class PcapngWalker:
                 append(at)
             elif kind == _SECTION:
                 self._order = order
-                self._base = len(self._clocks)
+                # Interfaces like those of the section before are those: a recording in many files
+                # has them once.
+                self._known = 0
+                self._full = False
                 self._comments(buffer[at + 24 : following - 4])
                 runs.append(self._run(len(positions)))
             else:
@@ -202,14 +209,11 @@ class PcapngWalker:
             secret, length = self._order.head.unpack_from(body)
             if length > len(body) - 8:
                 self._notes.problem("secrets are shorter than they say", offset)
-            self._notes.secret(secret, body[8 : 8 + length], offset)
+            self._secret(Secret(secret, body[8 : 8 + length]), offset)
         else:
             self._notes.skip(kind)
 
     def _interface(self, body: bytes, offset: int) -> None:
-        if len(self._clocks) >= INTERFACE_BOUND:
-            self._notes.problem(f"more than {INTERFACE_BOUND} interfaces", offset)
-            return
         linktype, _, snaplen = self._order.interface.unpack_from(body)
         name = None
         resolution, shift = 6, 0
@@ -222,19 +226,47 @@ class PcapngWalker:
                 shift = self._order.signed_long.unpack(value)[0]
             elif code == _COMMENT:
                 self._notes.comment(0, value)
-        self._clocks.append(_Clock(resolution, shift))
-        self._notes.interfaces.append(Interface(linktype, snaplen, name))
+        self._know(Interface(linktype, snaplen, name), _Clock(resolution, shift), offset)
+
+    def _know(self, interface: Interface, clock: _Clock, offset: int) -> None:
+        """Add the section's next interface, or find it where the section before had it."""
+        interfaces, clocks = self._notes.interfaces, self._clocks
+        index = self._base + self._known
+        again = index < len(clocks)
+        if not self._full and again and (interfaces[index], clocks[index]) == (interface, clock):
+            self._known += 1
+            return
+        # From the first difference on, the section has interfaces of its own.
+        copies = self._known if again else 0
+        if self._full or len(clocks) + copies >= INTERFACE_BOUND:
+            self._full = True
+            self._notes.problem(f"more than {INTERFACE_BOUND} interfaces", offset)
+            return
+        if again:
+            first, self._base = self._base, len(clocks)
+            interfaces += interfaces[first : first + copies]
+            clocks += clocks[first : first + copies]
+        interfaces.append(interface)
+        clocks.append(clock)
+        self._known += 1
+
+    def _secret(self, secret: Secret, offset: int) -> None:
+        # Each file of a recording repeats those that its packets may need.
+        if secret not in self._secrets:
+            self._notes.secret(secret.kind, secret.data, offset)
+            self._secrets.update(self._notes.secrets[-1:])
 
     def _statistics(self, body: bytes) -> None:
-        index = self._base + self._order.word.unpack_from(body)[0]
-        if index >= len(self._clocks):
+        counts: dict[int, int] = {}
+        for code, value in self._options(body[12:]):
+            if code == _COMMENT:
+                self._notes.comment(0, value)
+            elif len(value) == 8:
+                counts[code] = self._order.long.unpack(value)[0]
+        interface = self._order.word.unpack_from(body)[0]
+        if interface >= self._known:
             return
-        counts = {
-            code: self._order.long.unpack(value)[0]
-            for code, value in self._options(body[12:])
-            if len(value) == 8
-        }
-        self._notes.statistics[index] = Statistics(
+        self._notes.statistics[self._base + interface] = Statistics(
             counts.get(_ISB_IFRECV), counts.get(_ISB_IFDROP), counts.get(_ISB_OSDROP)
         )
 

@@ -1,7 +1,8 @@
 """Where the octets of a capture come from: a file, a pipe or a stream, compressed or not.
 
 In: a path, "-" or a binary stream. Out: the uncompressed octets in blocks of a size that the
-caller chooses. A source that fails while it is read is a source that ends, and says why.
+caller chooses. A source that fails while it is read is a source that ends, and says why. One that
+is followed goes on where others end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from io import FileIO
 from typing import IO, cast
 
+from smtpscope.capture.growing import Growing, GrowingFile, GrowingPipe
+from smtpscope.capture.parts import Part
 from smtpscope.errors import NoCaptureError
 
 GZIP = b"\x1f\x8b"
@@ -31,13 +34,16 @@ class Source:
     """A readable stream that counts, decompresses and never raises once it is open.
 
     `size` is the length of the underlying file, None where there is none; `consumed` how much of
-    it has been read; `problem` says in words why it ended before its time.
+    it has been read; `problem` says in words why it ended before its time. With `follow`, nothing
+    may mean nothing as yet: `ended` tells that it is the end.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | IO[bytes]) -> None:
+    def __init__(self, source: str | os.PathLike[str] | IO[bytes], *, follow: bool = False) -> None:
         self.consumed = 0
         self.size: int | None = None
         self.problem: str | None = None
+        self._follow = follow
+        self._growing: Growing | None = None
         self._file: FileIO | None = None
         if isinstance(source, str | os.PathLike):
             self.name = os.fspath(source)
@@ -71,13 +77,37 @@ class Source:
             file.close()
             raise NoCaptureError(f"{self.name} is a terminal; pipe a capture into it")
         status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode):
+        patient = _patient(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            if not self._follow:
+                return patient
+            self._growing = GrowingPipe(file.fileno(), patient)
+            return self._growing.read
+        if not self._follow or where == 0:
             self.size = status.st_size
             return file.read
-        return _patient(file.fileno())
+        self._growing = GrowingFile(name, file)
+        return self._growing.read
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing was read because nothing more will come."""
+        return self._growing is None or self._growing.ended
+
+    @property
+    def parts(self) -> list[Part]:
+        """The files that were read of what is followed."""
+        return self._growing.parts if self._growing is not None else []
+
+    def stop(self) -> None:
+        """Follow no more: it ends where it ends now."""
+        if self._growing is not None:
+            self._growing.stop()
 
     def close(self) -> None:
         """Close the file, if it was opened here."""
+        if self._growing is not None:
+            self._growing.close()
         if self._file is not None:
             self._file.close()
 
@@ -90,8 +120,12 @@ class Source:
 
     def peek(self, size: int) -> bytes:
         """The next `size` octets, fewer only at the end; they will be read again."""
-        while len(self._held) < size and (octets := self._read(size - len(self._held))):
+        while len(self._held) < size:
+            octets = self._read(size - len(self._held))
             self._held += octets
+            # A pipe is waited for.
+            if not octets and (self.ended or self.parts):
+                break
         return self._held[:size]
 
     def decompress(self) -> None:
@@ -105,22 +139,28 @@ class Source:
             return
         self._held = b""
 
-    def ended(self, problem: str) -> bytes:
+    def give_up(self, problem: str) -> bytes:
         """Say why there is nothing more, and deliver nothing."""
         self.problem = self.problem or problem
+        if self._growing is not None:
+            self._growing.ended = True
         return b""
 
     def _counted(self, size: int) -> bytes:
         try:
             octets = bytes(self._raw(size))
         except (OSError, ValueError) as error:
-            return self.ended(f"reading failed ({getattr(error, 'strerror', None) or error})")
+            return self.give_up(f"reading failed ({getattr(error, 'strerror', None) or error})")
         self.consumed += len(octets)
+        if self._growing is not None:
+            self.problem = self.problem or self._growing.problem
         return octets
 
     def compressed(self) -> bytes:
-        """The next octets of the compressed file."""
-        return self._counted(_COMPRESSED_BLOCK)
+        """The next octets of the compressed file; none at its end."""
+        while not (octets := self._counted(_COMPRESSED_BLOCK)) and not self.ended:
+            pass
+        return octets
 
 
 class _Gunzip:
@@ -145,12 +185,12 @@ class _Gunzip:
             self._pending = self._pending or self._source.compressed()
             if not self._pending:
                 self._done = True
-                return self._source.ended("the gzip stream is cut short")
+                return self._source.give_up("the gzip stream is cut short")
             try:
                 octets = self._member.decompress(self._pending, room)
             except zlib.error:
                 self._done = True
-                return self._source.ended("the gzip stream is damaged")
+                return self._source.give_up("the gzip stream is damaged")
             self._pending = self._member.unconsumed_tail
             if self._member.eof:
                 self._next_member()
@@ -163,7 +203,7 @@ class _Gunzip:
             rest = (rest + more).lstrip(b"\0")
         self._done = not rest.startswith(GZIP)
         if rest and self._done:
-            self._source.ended("something else follows the gzip stream")
+            self._source.give_up("something else follows the gzip stream")
         self._pending = rest
         self._member = zlib.decompressobj(wbits=31)
 
@@ -190,7 +230,7 @@ class _Unzstd:
                 parts.append(octets)
                 room -= len(octets)
         except self._error:
-            self._source.ended("the zstd stream is damaged")
+            self._source.give_up("the zstd stream is damaged")
         return b"".join(parts)
 
 

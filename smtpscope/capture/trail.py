@@ -6,15 +6,14 @@ notes what their records say; `packed` is its form in an index. `batches` reads 
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from smtpscope.capture.parts import Parts
 from smtpscope.capture.pcap import PacketBatch
 from smtpscope.capture.records import Interface, Longs
-from smtpscope.errors import SmtpscopeError
 
 BLOCK = 4 << 20
 """Octets of packets that are read at once."""
@@ -81,8 +80,8 @@ def unpack(packed: bytes) -> Longs:
     return np.cumsum(differences, axis=1, dtype=np.int64)
 
 
-def batches(descriptor: int, columns: Longs) -> Iterator[PacketBatch]:
-    """The packets that `columns` name, read from an uncompressed capture file.
+def batches(parts: Parts, columns: Longs) -> Iterator[PacketBatch]:
+    """The packets that `columns` name, read from the files of an uncompressed capture.
 
     Raises SmtpscopeError where the file no longer has them.
     """
@@ -95,20 +94,10 @@ def batches(descriptor: int, columns: Longs) -> Iterator[PacketBatch]:
         end = max(int(np.searchsorted(ends, until, side="right")), begin + 1)
         number, offset, captured, original, time, _ = columns[:, begin:end]
         buffer = b"".join(
-            _read(descriptor, at, size)
+            parts.read(at, size)
             for at, size in zip(offset.tolist(), captured.tolist(), strict=True)
         )
         starts = np.cumsum(captured) - captured
         links = interface[begin:end].astype(np.int32)
         yield PacketBatch(buffer, 0, 0, starts, captured, original, time, links, interfaces, number)
         begin = end
-
-
-def _read(descriptor: int, offset: int, size: int) -> bytes:
-    try:
-        octets = os.pread(descriptor, size, offset)
-    except (OSError, ValueError, OverflowError) as error:
-        raise SmtpscopeError(f"the capture cannot be read ({error}); open it again") from None
-    if len(octets) != size:
-        raise SmtpscopeError("the capture is shorter than it was; open it again")
-    return octets

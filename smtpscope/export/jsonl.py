@@ -45,8 +45,8 @@ def dumps(session: Session, *, reveal: bool = False) -> str:
     """The session's line, without the line ending."""
     head = _encode(_session(session, reveal))
     transactions = _transactions(session.transactions)
-    exchanges = ", ".join([_exchange(each, session, reveal) for each in session.exchanges])
-    findings = ", ".join([_finding(each) for each in session.findings])
+    exchanges = ", ".join([exchange_json(each, session, reveal) for each in session.exchanges])
+    findings = ", ".join([finding_json(each) for each in session.findings])
     return (
         f'{head[:-1]}, "transactions": [{transactions}], "exchanges": [{exchanges}], '
         f'"findings": [{findings}]}}'
@@ -75,8 +75,8 @@ def _session(session: Session, reveal: bool) -> Object:
         "start": iso_time(session.start),
         "duration": seconds(session.end - session.start),
         "state": session.state,
-        "client": _endpoint(session.client),
-        "server": _endpoint(session.server),
+        "client": endpoint_json(session.client),
+        "server": endpoint_json(session.server),
     }
     banner = session.banner.lines[0] if session.banner is not None else None
     _put(found, "banner", banner)
@@ -130,7 +130,8 @@ def _put_all(found: Object, key: str, octets: Collection[bytes]) -> None:
         found[key + "_base64"] = [b64encode(each).decode() for each in octets]
 
 
-def _endpoint(endpoint: Endpoint) -> Object:
+def endpoint_json(endpoint: Endpoint) -> Object:
+    """An address and a port."""
     return {"address": text(endpoint.address), "port": endpoint.port}
 
 
@@ -152,8 +153,8 @@ def _tunnel(tunnel: Tunnel | None) -> Object | None:
         return None
     return {
         "kind": tunnel.kind,
-        "target": _endpoint(tunnel.target) if tunnel.target else None,
-        "source": _endpoint(tunnel.source) if tunnel.source else None,
+        "target": endpoint_json(tunnel.target) if tunnel.target else None,
+        "source": endpoint_json(tunnel.source) if tunnel.source else None,
         "accepted": tunnel.accepted,
     }
 
@@ -302,7 +303,7 @@ def _optional(value: str | None) -> str | None:
     return text(value) if value is not None else None
 
 
-def _exchange(exchange: Exchange, session: Session, reveal: bool) -> str:
+def exchange_json(exchange: Exchange, session: Session, reveal: bool) -> str:
     """One exchange of `session`; `latency` is in seconds and None where a side is missing."""
     command, replies = exchange.command, exchange.replies
     asked = latency = answered = "null"
@@ -354,7 +355,8 @@ def _reply(code: int | None, enhanced: EnhancedCode | None, lines: tuple[bytes, 
     return _encode(found)
 
 
-def _finding(finding: Finding) -> str:
+def finding_json(finding: Finding) -> str:
+    """One finding."""
     rule, severity, group, span, summary, spec, advice = finding
     side = "client" if span.direction is Direction.CLIENT else "server"
     said = _said(rule, severity, group, summary, spec, advice)

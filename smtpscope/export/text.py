@@ -26,7 +26,7 @@ MAX_RECIPIENTS = 3
 SLOW = 1_000_000_000
 """Latency in nanoseconds from which on a session's head tells of it."""
 
-_STATES = {
+STATES = {
     "quit": "ended by QUIT",
     "closed": "closed without a goodbye",
     "reset": "reset",
@@ -64,11 +64,11 @@ def lines(
     With a `width` (columns of a terminal), meanings are wrapped beside what was said; without one
     every line that was said is one line.
     """
-    paint: Paint = click.style if colour else _plain
+    paint: Paint = click.style if colour else plain
     yield paint(_head(session), bold=True)
     for detail in _details(session):
         yield f"  {detail}"
-    layout = _Layout(width, paint, session.start)
+    layout = Layout(width, paint, session.start)
     for row in rows(session, reveal=reveal):
         yield from layout.lines(row)
     yield ""
@@ -81,7 +81,7 @@ def _head(session: Session) -> str:
 def _details(session: Session) -> Iterator[str]:
     date = iso_time(session.start)[:-4].replace("T", " ")
     duration = (session.end - session.start) / 1e9
-    yield f"{date} UTC, {duration:.3f} s, {_STATES[session.state]}"
+    yield f"{date} UTC, {duration:.3f} s, {STATES[session.state]}"
     took = session.timing.percentiles
     if took is not None and took.p95 >= SLOW:
         yield f"replies took {took.p50 / 1e9:.3f} s (median) and {took.p95 / 1e9:.3f} s (p95)"
@@ -133,14 +133,17 @@ def _address(path: Path | None) -> str:
     return text(path.address, 100) if path.address else "<>"
 
 
-class _Layout:
+class Layout:
     """Puts rows into columns: time, side, what was said, what it means."""
 
-    def __init__(self, width: int | None, paint: Paint, start: int) -> None:
+    def __init__(
+        self, width: int | None, paint: Paint, start: int, advised: set[str] | None = None
+    ) -> None:
+        """`advised`: the advice that was given before, and so is not again."""
         self._width = width
         self._paint = paint
         self._start = start
-        self._advised = {""}
+        self._advised = {""} if advised is None else advised
         self._meaning_at = min(max((width or 110) // 2, 40), 64)
 
     def lines(self, row: Row) -> Iterator[str]:
@@ -171,7 +174,7 @@ class _Layout:
             mark = " " if number else "!"
             yield " " * (_SAID_AT - 2) + f"{mark} " + self._paint(line, fg=colour)
         if row.advice not in self._advised:
-            # Once a session is enough.
+            # Once is enough.
             self._advised.add(row.advice)
             for line in self._wrapped(row.advice, _SAID_AT + 2):
                 yield " " * _SAID_AT + self._paint(line, dim=True)
@@ -182,5 +185,6 @@ class _Layout:
         return textwrap.wrap(shown, max(self._width - column, 20))
 
 
-def _plain(shown: str, **_: object) -> str:
+def plain(shown: str, **_: object) -> str:
+    """Without colour."""
     return shown

@@ -7,7 +7,7 @@ decoder saw, and says what it means.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from smtpscope import reference
@@ -32,8 +32,10 @@ from smtpscope.findings import (
     tls,
 )
 from smtpscope.findings.rule import LASTING, LONG, Rule, StepCheck
-from smtpscope.findings.walk import NO_POLICY, Policy, State, walk
+from smtpscope.findings.walk import NO_POLICY, Policy, State, Step, walk
 from smtpscope.session import Finding, Session, Severity
+from smtpscope.smtp.dialogue import UNFINISHED
+from smtpscope.smtp.values import Exchange
 from smtpscope.stream import Defect
 
 GROUPS = {
@@ -88,46 +90,82 @@ _NO_COMMAND = _CHECKS[""]
 _OTHERS = _checks("(other)")
 
 
+UNTIMELY = UNFINISHED | {"missing-reply", "message-unanswered"}
+"""What is wrong with a session that is over, and with one that goes on not yet."""
+
+
 def judge(
-    session: Session, observed: Iterable[Defect], limit: int, policy: Policy = NO_POLICY
+    session: Session,
+    observed: Iterable[Defect],
+    limit: int,
+    policy: Policy = NO_POLICY,
+    *,
+    ended: bool = True,
 ) -> list[Finding]:
     """The findings of a session: what the decoder `observed`, and what the checks see.
 
-    At most `limit` are looked at, and `MAX_TOLD` by each rule told, in the order of their octets,
-    the client's first.
+    Of one that has not `ended`, only what was said is judged. At most `limit` are looked at, and
+    `MAX_TOLD` by each rule told, in the order of their octets, the client's first.
     """
     defects = list(observed)
     state = State(policy)
     answered = 0
-    for step in walk(session, state):
+    for step in walk(session, state, session.exchanges):
         if len(defects) > limit:
             # There is enough to tell; what both sides knew at the end is still to be found out.
             continue
-        command, reply = step.command, step.reply
-        checks = _NO_COMMAND
-        if command is not None:
-            checks = _CHECKS.get(command.verb, _OTHERS)
-            if len(command.argument) > LONG:
-                checks += _LONG
-            if command.packet < answered or state.ending is not None:
-                checks += _EARLY
-        if reply is not None and reply.code is not None and reply.code >= 400:
-            checks += _REFUSED
-        answered = reply.packet if reply is not None else 0
-        for check in checks:
+        reply = step.reply
+        for check in _asked(step, answered):
             found = check(step)
             if found:
                 defects.extend(found)
-    session_checks = _SESSION
-    if session.end - session.start > LASTING:
+        answered = reply.packet if reply is not None else 0
+    session_checks = _SESSION if ended else ()
+    if ended and session.end - session.start > LASTING:
         session_checks += _LASTING
     for session_check in session_checks:
         found = session_check(session, state)
         if found:
             defects.extend(found)
+    if not ended:
+        defects = [defect for defect in defects if defect.rule not in UNTIMELY]
     del defects[limit:]
     defects.sort(key=_place)
     return _fold([finding(defect) for defect in defects])
+
+
+def _asked(step: Step, answered: int) -> tuple[StepCheck, ...]:
+    """The checks of an exchange; the one before it was `answered` by this packet, 0 if it was
+    not."""
+    command, reply = step.command, step.reply
+    checks = _NO_COMMAND
+    if command is not None:
+        checks = _CHECKS.get(command.verb, _OTHERS)
+        if len(command.argument) > LONG:
+            checks += _LONG
+        if command.packet < answered or step.state.ending is not None:
+            checks += _EARLY
+    if reply is not None and reply.code is not None and reply.code >= 400:
+        checks += _REFUSED
+    return checks
+
+
+class LiveJudge:
+    """Judges a session exchange by exchange, while it goes on: what `judge` says at its end may
+    be more, for it then knows what came later."""
+
+    def __init__(self, session: Session, policy: Policy = NO_POLICY) -> None:
+        self._queue: deque[Exchange] = deque()
+        self._steps = walk(session, State(policy), iter(self._queue.popleft, None))
+        self._answered = 0
+
+    def take(self, exchange: Exchange) -> list[Defect]:
+        """What is wrong with an exchange, which must be in the session's list already."""
+        self._queue.append(exchange)
+        step = next(self._steps)
+        found = [defect for check in _asked(step, self._answered) for defect in check(step) or ()]
+        self._answered = step.reply.packet if step.reply is not None else 0
+        return found
 
 
 def finding(defect: Defect) -> Finding:

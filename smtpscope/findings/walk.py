@@ -6,7 +6,7 @@ command was answered (RFC 5321 §4.1.4), and is brought up to date behind it. Ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,10 +80,11 @@ class Step(NamedTuple):
         return self.session.exchanges[self.number - 1] if self.number else None
 
 
-def walk(session: Session, state: State) -> Iterator[Step]:
-    """The steps of a session; `state` is to be a fresh one, and has at the end what was last."""
+def walk(session: Session, state: State, exchanges: Iterable[Exchange]) -> Iterator[Step]:
+    """The steps of a session, whose `exchanges` may still come; `state` is to be a fresh one, and
+    has at the end what was last."""
     state.tls = session.tls_mode == "implicit"
-    for number, exchange in enumerate(session.exchanges):
+    for number, exchange in enumerate(exchanges):
         command, reply = exchange.command, exchange.reply
         yield Step(session, number, exchange, command, reply, state)
         if reply is not None and reply.code == 421:

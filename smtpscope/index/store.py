@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import Policy
+from smtpscope.index.rows import create
 from smtpscope.index.unpacked import is_compressed, unpack
 from smtpscope.index.views import DamagedError, Index
-from smtpscope.index.writer import create
 from smtpscope.places import cache_folder, private_folder
 
 DEFAULT_LIMIT = 2_000_000_000

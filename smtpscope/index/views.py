@@ -14,11 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smtpscope.capture.parts import Part
 from smtpscope.errors import SmtpscopeError
 from smtpscope.filters import Filter, parse, quoted
+from smtpscope.index.rows import Progress
 from smtpscope.index.schema import APPLICATION, VERSION
 from smtpscope.index.where import Where
-from smtpscope.index.writer import Progress
 
 SEARCHED = 20_000
 """Rows that are searched at once."""
@@ -157,6 +158,11 @@ class Index:
     def progress(self) -> Progress:
         with telling_damage():
             return Progress(*json.loads(self._meta("progress")))
+
+    def parts(self) -> list[Part]:
+        """The files of a capture that was followed."""
+        with telling_damage():
+            return [Part(start, path) for start, path in json.loads(self._meta("parts"))]
 
     def notes(self) -> list[tuple[int, str]]:
         """What was told of the captures: a capture's index, and a line."""

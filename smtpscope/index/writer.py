@@ -6,19 +6,19 @@ can be read at once. It ends when it is told to, or when who started it has gone
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import Policy
-from smtpscope.index.schema import APPLICATION, INTERNED, TABLES, VERSION, Entry, entry_of
+from smtpscope.index.live import LiveWriter
+from smtpscope.index.rows import Progress, Row, RowWriter
+from smtpscope.index.schema import Entry, entry_of
 from smtpscope.parallel import read_rendered, usual_jobs
 from smtpscope.reading import SMTP_PORTS, spare_collector
 
@@ -29,51 +29,20 @@ FIRST_PERIOD = 0.05
 FIRST_SESSIONS = 200
 MAX_PENDING = 2_000
 """Sessions that wait for being written."""
-MAX_INTERNED = 200_000
-"""Texts whose ids are remembered; beyond, all are forgotten and asked for again."""
 NICENESS = 5
 """By how much the processes that read stand back."""
-MAX_NOTES = 100
-"""What is told of each capture."""
 
 
 class Task(NamedTuple):
-    """What is to be read into which file, and how: picklable."""
+    """What is to be read into which file, and how: picklable. The one capture that is to `follow`
+    is read until a SIGINT says that it is over."""
 
     path: Path
     captures: tuple[str, ...]
     ports: frozenset[int]
     policy: Policy
     jobs: int | None
-
-
-class Progress(NamedTuple):
-    """How far the reading is: the capture that is read (its index), octets of all captures read
-    and to be read (0 where that is unknown), sessions found, seconds since the beginning."""
-
-    capture: int
-    consumed: int
-    size: int
-    sessions: int
-    seconds: float
-    done: bool
-
-
-def create(path: Path, key: str) -> None:
-    """Make an empty index at `path`, which must not exist: 0600."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)",
-            [("key", key), ("complete", 0), ("progress", "[0,0,0,0,0,false]")],
-        )
-    finally:
-        connection.close()
+    follow: bool = False
 
 
 def run(task: Task) -> None:
@@ -84,8 +53,14 @@ def run(task: Task) -> None:
     os.nice(NICENESS)
     spare_collector()
     try:
-        with closing(_Writer(task)) as writer:
-            writer.fill()
+        if task.follow:
+            ports = SMTP_PORTS | task.ports
+            with closing(LiveWriter(task.path, task.captures[0], ports, task.policy)) as live:
+                signal.signal(signal.SIGINT, lambda number, frame: live.stop())
+                live.fill()
+        else:
+            with closing(_Writer(task)) as writer:
+                writer.fill()
     except (sqlite3.Error, OSError):
         # There is no room, or the index has gone. The screen is not this process's to write on:
         # its owner says that it ended early.
@@ -95,12 +70,8 @@ def run(task: Task) -> None:
 class _Writer:
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._owner = os.getppid()
-        self._connection = sqlite3.connect(task.path, isolation_level=None)
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute("PRAGMA cache_size = -8000")
-        self._texts: dict[tuple[str, str], int] = {}
-        self._pending: list[tuple[int, Entry]] = []
+        self._rows = RowWriter(task.path)
+        self._pending: list[Row] = []
         self._sizes = [_size(path) for path in task.captures]
         self._begin = time.monotonic()
         self._written = self._begin
@@ -111,7 +82,7 @@ class _Writer:
         self._sound = True
 
     def close(self) -> None:
-        self._connection.close()
+        self._rows.close()
 
     def fill(self) -> None:
         task = self._task
@@ -136,11 +107,11 @@ class _Writer:
                 self._sound = False
                 notes.append(str(error))
             self._flush()
-            self._note(number, notes)
+            self._rows.note(number, notes)
             self._before += self._sizes[number]
             self._consumed = 0
         self._flush(done=True)
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._rows.finish()
 
     def _progress(self, consumed: int, size: int | None, sessions: int) -> None:
         self._consumed = consumed
@@ -148,7 +119,7 @@ class _Writer:
 
     def _add(self, entry: Entry) -> None:
         self._sessions += 1
-        self._pending.append((self._capture, entry))
+        self._pending.append(Row(self._sessions, self._capture, entry))
         if len(self._pending) >= MAX_PENDING:
             self._flush()
         self._flush_in_time()
@@ -159,12 +130,6 @@ class _Writer:
             self._flush()
 
     def _flush(self, *, done: bool = False) -> None:
-        if os.getppid() != self._owner:
-            raise SystemExit(1)
-        connection = self._connection
-        connection.execute("BEGIN")
-        self._write(self._pending)
-        self._pending = []
         progress = Progress(
             self._capture,
             sum(self._sizes) if done else self._before + self._consumed,
@@ -173,52 +138,9 @@ class _Writer:
             round(time.monotonic() - self._begin, 3),
             done,
         )
-        connection.executemany(
-            "UPDATE meta SET value = ? WHERE name = ?",
-            [(json.dumps(progress), "progress"), (int(done and self._sound), "complete")],
-        )
-        connection.execute("COMMIT")
+        self._rows.write(self._pending, progress, complete=done and self._sound)
+        self._pending = []
         self._written = time.monotonic()
-
-    def _write(self, entries: Iterable[tuple[int, Entry]]) -> None:
-        connection = self._connection
-        first = self._sessions - len(self._pending) + 1
-        sessions, details, messages = [], [], []
-        for number, (capture, entry) in enumerate(entries, first):
-            texts = map(self._intern, INTERNED, entry.interned)
-            sessions.append((number, capture, *entry.columns, *texts))
-            details.append((number, entry.packets, entry.beside))
-            messages += [(None, number, *message) for message in entry.messages]
-        for table, rows in ("sessions", sessions), ("details", details), ("messages", messages):
-            if rows:
-                marks = ", ".join("?" * len(rows[0]))
-                connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
-
-    def _intern(self, kind: str, text: str) -> int:
-        known = self._texts.get((kind, text))
-        if known is not None:
-            return known
-        if len(self._texts) >= MAX_INTERNED:
-            self._texts.clear()
-        row = self._connection.execute(
-            "SELECT id FROM texts WHERE kind = ? AND text = ?", (kind, text)
-        ).fetchone()
-        if row is None:
-            cursor = self._connection.execute(
-                "INSERT INTO texts (kind, text) VALUES (?, ?)", (kind, text)
-            )
-            row = (cursor.lastrowid,)
-        found = self._texts[kind, text] = int(row[0])
-        return found
-
-    def _note(self, capture: int, notes: list[str]) -> None:
-        self._connection.executemany(
-            "INSERT INTO notes VALUES (?, ?)",
-            [
-                (capture, note.encode(errors="backslashreplace").decode())
-                for note in notes[:MAX_NOTES]
-            ],
-        )
 
 
 def _size(path: str) -> int:

@@ -8,6 +8,7 @@ from smtpscope.configuration import read_configuration
 from smtpscope.filters import parse
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.memory import Memory
+from smtpscope.recorder import Recorder
 from smtpscope.review import Review
 
 
@@ -19,8 +20,12 @@ def start(
     jobs: int | None = None,
     filter: str = "",
     reveal: bool = False,
+    live: bool = False,
+    recorder: Recorder | None = None,
 ) -> int:
     """Show captures (without any: the home screen) until the user leaves; the exit status.
+
+    `live`: the one capture grows; the `recorder` that writes it ends with the screen.
 
     Raises `NoCaptureError` where there is nothing to show, and `FilterError`.
     """
@@ -30,7 +35,13 @@ def start(
     if captures:
         # Before the application: its threads would make the process that reads start slowly.
         review = Review(
-            captures, ports=ports, policy=policy, jobs=jobs, cache_limit=configuration.cache_size
+            captures,
+            ports=ports,
+            policy=policy,
+            jobs=jobs,
+            cache_limit=configuration.cache_size,
+            live=live,
+            recorder=recorder,
         )
     from smtpscope.tui.app import ScopeApp
 

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from support.packets import ETHERNET, RAW, Packet, Pcapng, pcap
 
-from smtpscope.capture import records
+from smtpscope.capture import pcapng, records
 from smtpscope.capture.pcap import CaptureReader, Interface, Statistics, open_capture
 from smtpscope.errors import NoCaptureError
 
@@ -118,6 +118,69 @@ def test_what_a_pcapng_file_says_besides_packets_is_kept() -> None:
     assert reader.comments == [(0, b"made by hand"), (1, b"look here")]
     assert reader.statistics == {0: Statistics(20, 5, None)}
     assert reader.skipped == {4: 1, 0x0BAD: 1}
+
+
+def test_ten_thousand_sections_with_the_same_interface_have_one() -> None:
+    one = Pcapng().interface(name="lo").packet(b"x", 7).statistics(0, 5, 1).data
+    reader, found = read(one * 9_999 + Pcapng(">").interface(name="lo").statistics(0, 6, 2).data)
+    assert [row[1:] for row in found] == [(b"x", 1, 7000, 0)] * 9_999
+    assert reader.interfaces == [Interface(ETHERNET, 0, "lo")]
+    assert reader.statistics == {0: Statistics(6, 2, None)}
+    assert reader.problems == []
+
+
+@pytest.mark.parametrize("block", [1, 50, 1 << 20])
+def test_a_section_has_its_own_interfaces_from_the_first_that_differs(block: int) -> None:
+    first = Pcapng().interface(name="a").interface(name="b").packet(b"1").packet(b"2", interface=1)
+    fewer = Pcapng().interface(name="a").packet(b"3").packet(b"no", interface=1)
+    other = Pcapng().interface(name="a").packet(b"4").interface(name="c").statistics(1, 3, 0)
+    other.packet(b"5").packet(b"6", interface=1)
+    more = Pcapng().interface(name="a").interface(name="c").interface(name="d")
+    more.packet(b"7", interface=2).statistics(0, 9, 0)
+    clock = Pcapng().interface(name="a", resolution=9).packet(b"8", 5).interface(name="c")
+    clock.packet(b"9", 5, interface=1)
+    data = b"".join(each.data for each in (first, fewer, other, more, clock))
+    reader, found = read(data, block)
+    assert [(row[1], row[4]) for row in found] == [
+        (b"1", 0),
+        (b"2", 1),
+        (b"3", 0),
+        (b"4", 0),
+        (b"5", 2),
+        (b"6", 3),
+        (b"7", 4),
+        (b"8", 5),
+        (b"9", 6),
+    ]
+    assert [row[3] for row in found[-2:]] == [5, 5000]
+    assert [each.name for each in reader.interfaces] == ["a", "b", "a", "c", "d", "a", "c"]
+    assert {index: each.received for index, each in reader.statistics.items()} == {3: 3, 2: 9}
+    assert len(reader.problems) == 1
+
+
+def test_too_many_interfaces_give_no_packet_to_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pcapng, "INTERFACE_BOUND", 3)
+    first = Pcapng().interface(name="a").interface(name="b").packet(b"1", interface=1)
+    second = Pcapng().interface(name="a").interface(name="x").interface(name="b")
+    second.packet(b"2").packet(b"3", interface=1).packet(b"4", interface=2)
+    reader, found = read(first.data + second.data + first.data)
+    assert [(row[1], row[4]) for row in found] == [(b"1", 1), (b"2", 0), (b"1", 1)]
+    assert len(reader.problems) == 4
+
+
+def test_comments_on_statistics_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = Pcapng(">").interface()
+    options = blocks.options((1, b"a burst"), (4, struct.pack(">Q", 8)), (1, b"later"))
+    blocks.block(5, struct.pack(">III", 0, 0, 0) + options)
+    reader, _ = read(blocks.data)
+    assert reader.comments == [(0, b"a burst"), (0, b"later")]
+    assert reader.statistics == {0: Statistics(8, None, None)}
+
+
+def test_secrets_that_are_repeated_are_kept_once() -> None:
+    section = Pcapng().secrets(b"one").secrets(b"two").data
+    reader, _ = read(section * 3)
+    assert reader.secrets == [(0x544C534B, b"one"), (0x544C534B, b"two")]
 
 
 @pytest.mark.parametrize(

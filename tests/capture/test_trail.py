@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from smtpscope.capture.parts import Part, Parts
 from smtpscope.capture.trail import batches, unpack
 from smtpscope.errors import SmtpscopeError
 from smtpscope.export import jsonl
@@ -22,11 +22,8 @@ CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.pcap*"))
 
 def _again(path: Path, session: Session) -> Session:
     decoder = ShareDecoder(session.capture, frozenset({session.server.port}))
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        reports = [decoder.feed(batch) for batch in batches(descriptor, unpack(session.packets))]
-    finally:
-        os.close(descriptor)
+    with Parts([Part(0, str(path))]) as parts:
+        reports = [decoder.feed(batch) for batch in batches(parts, unpack(session.packets))]
     ((_, _, again),) = [
         ended for report in [*reports, decoder.finish()] for ended in report.finished
     ]

@@ -13,8 +13,8 @@ import pytest
 from support.indexes import QUIET, fill, found, key, write_capture
 
 from smtpscope.findings.walk import Policy
+from smtpscope.index.rows import create
 from smtpscope.index.store import Store, key_of
-from smtpscope.index.writer import create
 
 LOCAL = Policy(frozenset({"example.org"}))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from support.conversation import START, STEP
 from support.packets import Packet, pcap
 
+from smtpscope.capture.parts import Part
 from smtpscope.details import Details, Place
 from smtpscope.export import jsonl
 from smtpscope.findings.walk import NO_POLICY, Policy
@@ -60,7 +61,7 @@ def pairs(capture: Path, policy: Policy = NO_POLICY) -> list[Pair]:
         timing = session.timing.server
         beside = [[*timing.percentiles, timing.sessions] if timing else None, *session.beside]
         place = Place(
-            capture,
+            [Part(0, str(capture))],
             session.capture,
             session.number,
             session.server.port,

@@ -1,0 +1,203 @@
+"""What the command line does with captures that are still being written: record, follow, show.
+
+Recording is another process's work; this one prints what it decodes, or opens the screen. Ctrl-C
+and SIGTERM end the recording first, and what it has is then shown to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+import click
+
+from smtpscope.errors import SmtpscopeError, UsageError
+from smtpscope.findings.walk import Policy
+from smtpscope.options import tell, tell_notes, text_options, wants_screen
+from smtpscope.places import new_recording
+from smtpscope.recorder import Recorder
+
+FOUND = 3
+INTERRUPTED = 130
+
+
+class Showing(NamedTuple):
+    """How sessions are shown: the options that all commands have, and the ports for SMTP."""
+
+    ports: frozenset[int]
+    format: str
+    reveal_secrets: bool
+    local_domain: tuple[str, ...]
+    fail_on: str | None
+    filter: str
+    no_tui: bool
+
+    def screen(self, *, piped: bool = False) -> bool:
+        """Whether the screen is wanted, and possible."""
+        return wants_screen(self.no_tui, self.fail_on, piped=piped)
+
+    def policy(self) -> Policy:
+        """What the user says of the servers."""
+        from smtpscope.findings.relay import local_names
+
+        return Policy(frozenset[str]().union(*map(local_names, self.local_domain)))
+
+
+class Limits(NamedTuple):
+    """When a recording ends by itself, None never."""
+
+    packets: int | None = None
+    seconds: float | None = None
+    sessions: int | None = None
+
+
+def follow_captures(files: Sequence[str], showing: Showing) -> None:
+    """Follow a capture: a file, a FIFO or standard input ("-"); the exit status is raised."""
+    if len(files) > 1:
+        raise UsageError("one capture at a time can be followed, or shown as events")
+    (name,) = files
+    if name == "-" and showing.screen(piped=True):
+        pipe = os.dup(0)
+        # From here on the keyboard is what is read.
+        os.dup2(os.open("/dev/tty", os.O_RDWR), 0)
+        recorder = Recorder("pipe", descriptors=(pipe,))
+        os.close(pipe)
+        task = {"fd": pipe, "path": str(new_recording("pipe")), "rotation": None, "detach": False}
+        recorder.begin(task)
+        _show(recorder.path, showing, recorder)
+    elif os.path.isfile(name) and showing.screen():
+        _show(name, showing)
+    else:
+        _print(name, showing)
+
+
+def record(
+    recorder: Recorder, task: Mapping[str, Any], showing: Showing, sessions: int | None = None
+) -> None:
+    """Let a recorder begin, and show what it records until it ends, or so many `sessions` have
+    ended; the exit status is raised. Raises `RecorderError`."""
+    recorder.begin(task)
+    if task["detach"] and not showing.screen():
+        _tell_detached(recorder)
+        return
+    if showing.screen():
+        _show(recorder.path, showing, recorder)
+    else:
+        where = ", ".join(recorder.told.get("interfaces", ()))
+        tell(f"recording {where} into {recorder.path}; Ctrl-C ends it")
+        _print(recorder.path, showing, recorder, sessions)
+
+
+def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None:
+    from smtpscope.tui.start import start
+
+    status = start(
+        [path],
+        ports=showing.ports,
+        policy=showing.policy(),
+        filter=showing.filter,
+        reveal=showing.reveal_secrets,
+        live=True,
+        recorder=recorder,
+    )
+    if recorder is not None:
+        _tell_end(recorder)
+    raise click.exceptions.Exit(status)
+
+
+def _print(
+    path: str, showing: Showing, recorder: Recorder | None = None, sessions: int | None = None
+) -> None:
+    from smtpscope import filters
+    from smtpscope.export.events import JsonEvents, TextEvents
+    from smtpscope.following import Follower
+    from smtpscope.reading import SMTP_PORTS, spare_collector
+    from smtpscope.session import Severity
+    from smtpscope.watching import Sessions, print_live
+
+    reveal = showing.reveal_secrets
+    spare_collector()
+    events: JsonEvents | TextEvents | Sessions
+    if showing.format == "events":
+        events = JsonEvents(reveal=reveal)
+    elif showing.format == "jsonl":
+        events = Sessions(reveal=reveal)
+    else:
+        events = TextEvents(**text_options(reveal))
+    filter = filters.parse(showing.filter) if showing.filter.strip() else None
+    with _ending(recorder) as ending:
+        follower = Follower(path, ports=SMTP_PORTS | showing.ports, policy=showing.policy())
+
+        def watch() -> None:
+            if ending.signal is not None or (recorder is not None and not recorder.alive):
+                follower.stop()
+
+        printed = print_live(
+            follower,
+            events,
+            sys.stdout,
+            filter=filter,
+            tell=tell,
+            sessions=sessions,
+            watch=watch,
+        )
+    tell_notes(follower.reader.name, follower.notes())
+    if recorder is not None:
+        _tell_end(recorder)
+    if ending.signal == signal.SIGINT:
+        raise click.exceptions.Exit(INTERRUPTED)
+    if showing.fail_on is not None and printed.worst >= Severity[showing.fail_on.upper()]:
+        raise click.exceptions.Exit(FOUND)
+
+
+class _Ending:
+    """Whether a signal told this process to end, and which; a second one is obeyed at once."""
+
+    def __init__(self, recorder: Recorder | None) -> None:
+        self.signal: int | None = None
+        self._recorder = recorder
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        if self._recorder is not None:
+            self._recorder.ask_to_end()
+
+
+@contextmanager
+def _ending(recorder: Recorder | None) -> Iterator[_Ending]:
+    """Signals end what is done within in an orderly way; the recorder ends with it."""
+    ending = _Ending(recorder)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, ending.take) for number in numbers]
+    try:
+        yield ending
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if recorder is not None:
+            recorder.stop()
+
+
+def _tell_end(recorder: Recorder) -> None:
+    if recorder.detached and recorder.alive:
+        _tell_detached(recorder)
+        return
+    if recorder.problem is not None:
+        raise SmtpscopeError(recorder.problem)
+    packets, dropped = (recorder.told.get(each, 0) for each in ("packets", "dropped"))
+    lost = f", {dropped:,} dropped" if dropped else ""
+    tell(f"{packets:,} packets{lost} are in {recorder.path}")
+
+
+def _tell_detached(recorder: Recorder) -> None:
+    tell(
+        f"process {recorder.pid} records into {recorder.path}: smtpscope read --follow"
+        f" {recorder.path} shows it, kill {recorder.pid} ends it"
+    )

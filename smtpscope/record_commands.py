@@ -1,0 +1,235 @@
+"""The commands that record: what they take, and how their tasks look."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from smtpscope.errors import UsageError
+from smtpscope.options import port_option, review_options, tell
+
+if TYPE_CHECKING:
+    from smtpscope.recorders.privilege import User
+
+DEFAULT_SIZE = 100_000_000
+DEFAULT_KEPT = 10
+"""A recording that nobody named is rotated at this size, and so many files are kept."""
+
+_UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+
+
+class _Rotate(click.ParamType[tuple[str, float]]):
+    """A size (100M) or an age (1h)."""
+
+    name = "SIZE|AGE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        found = re.fullmatch(r"(\d{1,15})(k|M|G|s|min|h|d|)", str(value))
+        if found is None or not int(found[1]):
+            self.fail(f"{value} is no size such as 100M, and no age such as 1h", param, ctx)
+        number, unit = int(found[1]), found[2]
+        if unit in _SECONDS:
+            return "seconds", number * _SECONDS[unit]
+        return "size", number * _UNITS[unit]
+
+
+class _Autostop(click.ParamType[tuple[str, float]]):
+    """What ends a recording: duration:60 or sessions:10."""
+
+    name = "WHAT:NUMBER"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        what, _, number = str(value).partition(":")
+        try:
+            limit = float(number) if what == "duration" else int(number)
+        except ValueError:
+            limit = 0
+        if what not in ("duration", "sessions") or not 0 < limit < 1e9:
+            self.fail(f"{value} is neither duration:SECONDS nor sessions:NUMBER", param, ctx)
+        return what, limit
+
+
+def recording_options(command: Any) -> Any:
+    """Where a recording goes, and when it ends."""
+    for option in (
+        click.option(
+            "--detach", is_flag=True, help="Go on recording when the screen is left, or gone."
+        ),
+        click.option(
+            "-a",
+            "--autostop",
+            type=_Autostop(),
+            multiple=True,
+            help="End after duration:SECONDS, or after sessions:NUMBER have ended.",
+        ),
+        click.option("-c", "--count", type=click.IntRange(1), help="End after so many packets."),
+        click.option(
+            "--keep",
+            type=click.IntRange(1, 99_999),
+            help=f"Keep so many files of a rotated recording. [default: {DEFAULT_KEPT}]",
+        ),
+        click.option(
+            "--rotate",
+            type=_Rotate(),
+            multiple=True,
+            help="Go on in another file at a size (100M), or at an age (1h).",
+        ),
+        click.option(
+            "-w",
+            "--write",
+            type=click.Path(dir_okay=False),
+            help="Record into this file, behind what it has. By default a new one in the state"
+            " folder, rotated at 100M.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "-i",
+    "--interface",
+    multiple=True,
+    help="Where to capture; repeatable. By default any: all interfaces that are up.",
+)
+@click.option("-D", "--list-interfaces", is_flag=True, help="List the interfaces, and leave.")
+@click.option(
+    "-f",
+    "--capture-filter",
+    metavar="BPF",
+    default="",
+    help="What to capture, in libpcap's language. By default TCP on the ports of SMTP.",
+)
+@click.option("-p", "--promiscuous", is_flag=True, help="Take what is for other machines, too.")
+@recording_options
+@port_option
+@review_options
+def sniff(
+    interface: tuple[str, ...],
+    list_interfaces: bool,
+    capture_filter: str,
+    promiscuous: bool,
+    write: str | None,
+    rotate: tuple[tuple[str, float], ...],
+    keep: int | None,
+    count: int | None,
+    autostop: tuple[tuple[str, float], ...],
+    detach: bool,
+    port: tuple[int, ...],
+    **options: Any,
+) -> None:
+    """Record SMTP on a network interface, and show it as it happens.
+
+    Capturing takes a privilege, which is given up before the first packet is read: run it with
+    sudo, or be in the wireshark group where dumpcap is installed.
+    """
+    from smtpscope.filters import parse
+    from smtpscope.live import Showing, record
+    from smtpscope.places import new_recording
+    from smtpscope.reading import SMTP_PORTS
+    from smtpscope.recorder import Recorder
+    from smtpscope.recorders import privilege
+
+    if list_interfaces:
+        _list_interfaces()
+        return
+    parse(options["filter"])
+    ends = dict(autostop)
+    showing = Showing(ports=frozenset(port), **options)
+    if detach and "sessions" in ends and not showing.screen():
+        raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
+    user = privilege.target()
+    recorder = Recorder("sniff", detached=detach)
+    try:
+        # Nothing from here on has more rights than that user.
+        folder = _become(user)
+        path = os.path.abspath(write) if write else str(new_recording("sniff", folder))
+        task = {
+            "interfaces": list(interface) or ["any"],
+            "filter": capture_filter,
+            "ports": sorted(SMTP_PORTS.union(port)),
+            "promiscuous": promiscuous,
+            "path": path,
+            "rotation": _rotation(rotate, keep, named=write is not None),
+            "packets": count,
+            "seconds": ends.get("duration"),
+            "detach": detach,
+            "user": [user.uid, user.gid] if user is not None else None,
+        }
+        sessions = ends.get("sessions")
+        record(recorder, task, showing, int(sessions) if sessions else None)
+    finally:
+        recorder.stop()
+
+
+def _become(user: User | None) -> Path | None:
+    """Go on without privileges: as the one who called sudo or as nobody, with their home.
+
+    Returns the folder for recordings where the usual one would not do.
+    """
+    import pwd
+    import tempfile
+
+    from smtpscope.recorders import privilege
+
+    if user is None:
+        privilege.drop(None)
+        return None
+    hidden = next((path for path in _needed() if not privilege.may_read(user, path)), None)
+    if hidden is not None:
+        tell(
+            f"what shows the recording goes on as root, for {user.name} may not read {hidden.resolve()}:"
+            " install smtpscope for all users, or run it with sudo from an account of your own"
+        )
+        folder = tempfile.mkdtemp(prefix="smtpscope-")
+        os.chown(folder, user.uid, user.gid)
+        privilege.drop(None, keep=privilege.CAP_DAC_READ_SEARCH)
+        return Path(folder)
+    privilege.drop(user)
+    try:
+        home = pwd.getpwuid(user.uid).pw_dir
+    except KeyError:
+        home = "/nonexistent"
+    os.environ |= {"HOME": home, "USER": user.name, "LOGNAME": user.name}
+    return None
+
+
+def _needed() -> list[Path]:
+    """What must be readable to go on: this package, Python, and what was installed with it."""
+    numpy = importlib.util.find_spec("numpy")
+    found = [__file__, sys.executable, os.__file__, numpy.origin if numpy else None]
+    return [Path(each) for each in found if each]
+
+
+def _rotation(
+    rotate: tuple[tuple[str, float], ...], keep: int | None, *, named: bool
+) -> list[float | None] | None:
+    at = dict(rotate)
+    if not at:
+        if keep is not None:
+            raise UsageError("--keep is for recordings that are rotated: add --rotate 100M")
+        return None if named else [DEFAULT_SIZE, None, DEFAULT_KEPT]
+    return [at.get("size"), at.get("seconds"), keep or DEFAULT_KEPT]
+
+
+def _list_interfaces() -> None:
+    from smtpscope.display import text
+    from smtpscope.recorders.interfaces import list_interfaces
+
+    for each in list_interfaces():
+        state = "up" if each.up else "down"
+        kind = " (loopback)" if each.loopback else ""
+        addresses = ", ".join(each.addresses) or "no address"
+        click.echo(f"{text(each.name):<16} {state:<5} {text(addresses)}{kind}")
