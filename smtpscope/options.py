@@ -90,7 +90,9 @@ def _terminal_beside_pipe() -> bool:
 
 
 def _terminal_for_output() -> bool:
-    return bool(sys.stdout and sys.stdout.isatty()) and os.environ.get("TERM") != "dumb"
+    # The screen is painted on standard error.
+    both = (sys.stdout, sys.stderr)
+    return all(each and each.isatty() for each in both) and os.environ.get("TERM") != "dumb"
 
 
 def text_options(reveal: bool) -> dict[str, Any]:

@@ -190,8 +190,9 @@ def _become(user: User | None) -> Path | None:
     hidden = next((path for path in _needed() if not privilege.may_read(user, path)), None)
     if hidden is not None:
         tell(
-            f"what shows the recording goes on as root, for {user.name} may not read {hidden.resolve()}:"
-            " install smtpscope for all users, or run it with sudo from an account of your own"
+            f"what shows the recording goes on as root, for {user.name} may not read"
+            f" {hidden.resolve()}: install smtpscope for all users, or run it with sudo from an"
+            " account of your own"
         )
         folder = tempfile.mkdtemp(prefix="smtpscope-")
         os.chown(folder, user.uid, user.gid)

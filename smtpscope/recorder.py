@@ -46,7 +46,10 @@ class Recorder:
     recording, or the first of its files; `problem` says why it ended before its time.
     """
 
-    def __init__(self, name: str, *, detached: bool = False, descriptors: tuple[int, ...] = ()):
+    def __init__(
+        self, name: str, *, detached: bool = False, descriptors: tuple[int, ...] = ()
+    ) -> None:
+        self.name = name
         self.path = ""
         self.told: dict[str, Any] = {}
         self.problem: str | None = None
@@ -81,6 +84,13 @@ class Recorder:
         self.path = str(answer["ready"])
         if self.detached:
             stdin.close()
+
+    @property
+    def doing(self) -> str:
+        """What it does, in words for a title."""
+        if self.name == "sniff":
+            return f"sniffing {', '.join(self.told.get('interfaces', ()))}"
+        return "recording standard input"
 
     @property
     def pid(self) -> int:

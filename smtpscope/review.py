@@ -83,6 +83,11 @@ class Review:
         self.index = self._open()
 
     @property
+    def doing(self) -> str:
+        """What goes on with a capture that grows, in words for a title."""
+        return self.recorder.doing if self.recorder is not None else f"following {self.names[0]}"
+
+    @property
     def reading(self) -> bool:
         """Whether captures are still being read."""
         return self._process is not None and self._process.is_alive()

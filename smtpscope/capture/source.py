@@ -25,7 +25,9 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 _COMPRESSED_BLOCK = 128 << 10
 _PATIENCE = 0.05
-"""Seconds that a live pipe may take to fill a block once it has delivered something."""
+"""Seconds that a pipe may take to fill a block once it has delivered something."""
+_IMPATIENCE = 0.005
+"""The same for one that is followed."""
 
 Read = Callable[[int], bytes]
 
@@ -77,7 +79,7 @@ class Source:
             file.close()
             raise NoCaptureError(f"{self.name} is a terminal; pipe a capture into it")
         status = os.fstat(file.fileno())
-        patient = _patient(file.fileno())
+        patient = _patient(file.fileno(), _IMPATIENCE if self._follow else _PATIENCE)
         if not stat.S_ISREG(status.st_mode):
             if not self._follow:
                 return patient
@@ -246,8 +248,8 @@ class _Compressed:
         return octets or self._source.compressed()
 
 
-def _patient(descriptor: int) -> Read:
-    """Read a live pipe: block for the first octets, then take what follows closely.
+def _patient(descriptor: int, patience: float) -> Read:
+    """Read a live pipe: block for the first octets, then take what follows within `patience`.
 
     A writer in full flow gives large blocks this way, and a slow one is not waited for.
     """
@@ -259,7 +261,7 @@ def _patient(descriptor: int) -> Read:
         octets = os.read(descriptor, size)
         parts = [octets]
         room = size - len(octets)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + patience
         while octets and room and (left := until - time.monotonic()) > 0:
             if not poll.poll(left * 1000):
                 break

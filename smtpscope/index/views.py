@@ -261,6 +261,13 @@ class View:
         """`fill` only adds what is new."""
         return self._in_order
 
+    @property
+    def behind(self) -> bool:
+        """Rows have been written that are not looked at yet. Raises `DamagedError`."""
+        with telling_damage():
+            (last,) = self._connection.execute(f"SELECT max(id) FROM {self._table.name}").fetchone()
+        return bool((last or 0) > self._last)
+
     def search(self, filter: Filter, position: int, *, backwards: bool = False) -> int | None:
         """The next row behind (or before) `position` whose session a filter shows.
 

@@ -59,6 +59,15 @@ class Dialogue:
         self._fold()
         return True
 
+    def take_folds(self, before: Dialogue) -> None:
+        """Unfold what was unfolded of the same session before it had got more."""
+        self._unfolded = {
+            head
+            for head in before._unfolded
+            if head < len(self.rows) and self.rows[head].text == before.rows[head].text
+        }
+        self._fold()
+
     def next_finding(self, position: int, way: int) -> int | None:
         """The position of the next (1) or previous (-1) finding; what is normal is passed over."""
         positions = range(position + 1, len(self)) if way > 0 else range(position - 1, -1, -1)

@@ -105,6 +105,7 @@ class FilterBar(Container):
         self.history: list[str] = []
         self._recalled = -1
         self._told = ""
+        self._shown = ""
 
     def compose(self) -> ComposeResult:
         yield Static(Content(" ▸ "), classes="prompt")
@@ -180,4 +181,7 @@ class FilterBar(Container):
         self._show("  ".join(found[:MAX_HINTS]) if found else self._told)
 
     def _show(self, text: str) -> None:
-        self.query_one(".told", Static).update(Content(display.text(text)))
+        # Each update has everything laid out anew.
+        if text != self._shown:
+            self._shown = text
+            self.query_one(".told", Static).update(Content(display.text(text)))

@@ -56,6 +56,8 @@ class Listing(Generic[_R]):
         self._closed = False
         self._pages: OrderedDict[int, list[_R]] = OrderedDict()
         self._made = 0.0
+        self._changes = 0
+        self._stale = False
         self._pending: View | None = None
         self._view = index.view(table)
         self._view.fill()
@@ -124,14 +126,21 @@ class Listing(Generic[_R]):
         self.descending = self.descending if descending is None else descending
         self._make()
 
-    def grow(self) -> bool:
-        """Take what has been written since; whether there is more. To be called now and then
-        while captures are read, and once thereafter."""
+    def grow(self, changes: int = 0) -> bool:
+        """Take what has been written since; whether it is shown. To be called now and then while
+        captures are read, and once thereafter. `changes` counts the rows that were written anew.
+        """
+        changed, self._changes = changes != self._changes, changes
         before = len(self._view)
-        if self._view.grows:
+        if self._view.grows and not (changes and self.filter.text.strip()):
             self._view.fill()
-            return len(self._view) != before
-        if not self.busy and time.monotonic() - self._made > ANEW:
+            if changed:
+                self._pages.clear()
+            return changed or len(self._view) != before
+        # A row that has changed may have another place, or none.
+        self._stale = self._stale or changed or not changes or self._view.behind
+        if self._stale and not self.busy and time.monotonic() - self._made > ANEW:
+            self._stale = False
             self._make()
         return False
 

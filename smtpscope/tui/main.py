@@ -16,6 +16,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
 from smtpscope.filters import parse
+from smtpscope.index.rows import Progress
 from smtpscope.index.views import View
 from smtpscope.review import Review
 from smtpscope.tui.background import Newest
@@ -158,9 +159,10 @@ class MainScreen(ScopeScreen[None]):
     def news(self) -> None:
         """Show what has been read since."""
         with self.scope.sound_index():
+            self.review.watch()
             reading = self.review.reading
             if not self.paused:
-                self.sessions.grow()
+                self.sessions.grow(self.review.progress().changes)
             self._title(reading)
             if not reading:
                 self.sessions.tell_none()
@@ -171,23 +173,38 @@ class MainScreen(ScopeScreen[None]):
 
     def _finish(self) -> None:
         failure = self.review.failure()
-        for problem in (*([failure] if failure else []), *self.review.notes()):
-            if problem not in self._told:
-                self._told.add(problem)
-                self.scope.tell(problem, "warning")
+        if failure is not None and failure not in self._told:
+            self._told.add(failure)
+            self.scope.tell(failure, "error")
+        self._tell_notes()
         for pane in self.query(".-follows-filter"):
             pane.refilter()  # type: ignore[attr-defined]
+
+    def _tell_notes(self) -> None:
+        for note in self.review.notes():
+            if note not in self._told:
+                self._told.add(note)
+                self.scope.tell(note, "warning")
 
     def _title(self, reading: bool) -> None:
         progress = self.review.progress()
         names = self.review.names
         name = text(names[0], 60) if len(names) == 1 else f"{len(names)} captures"
+        if self.review.live:
+            name = text(self.review.doing, 60)
         shown = [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(name, "strong")]
+        if self.review.live:
+            shown += _traffic(progress)
         right = [Item(amount(progress.sessions, "session"))]
         if self._worst:
             right.append(Item(f" · {self._worst:,} {SYMBOLS['warning']}", "warning"))
-        right.append(Item(f" · {octets(progress.size)}", "dim"))
-        if reading:
+        right.append(Item(f" · {octets(progress.size or progress.consumed)}", "dim"))
+        if self.review.live:
+            state = ("live", "label") if reading else ("ended", "warning")
+            right.append(
+                Item(" · paused", "warning") if self.paused else Item(f" · {state[0]}", state[1])
+            )
+        elif reading:
             part = progress.consumed / progress.size if progress.size else 0
             right.append(Item(f" · {part:.0%}", "label"))
             if 0 < part < 1 and progress.seconds > 0.5:
@@ -217,6 +234,8 @@ class MainScreen(ScopeScreen[None]):
 
         if self.review.reading:
             with self.scope.sound_index():
+                if self.review.live:
+                    self._tell_notes()
                 for pane in self.query(".-follows-filter"):
                     pane.freshen()  # type: ignore[attr-defined]
         if not self._figures.busy:
@@ -282,7 +301,7 @@ class MainScreen(ScopeScreen[None]):
             return
         if self.tab != 0:
             self.show_sessions()
-        elif not self.sessions.back() and self.review.reading:
+        elif not self.sessions.back() and self.review.reading and not self.review.live:
             self.review.stop()
             self.news()
             self.scope.tell("The reading was stopped; what has been read stays.")
@@ -390,3 +409,16 @@ class MainScreen(ScopeScreen[None]):
 
     def action_export(self) -> None:
         self.app.push_screen(ExportScreen(self))
+
+
+def _traffic(progress: Progress) -> list[Item]:
+    """What a recorder got, and what it could not get."""
+    lost = f"{progress.dropped:,} dropped"
+    found = [
+        Item(f" · {amount(progress.packets, 'packet')}", "dim"),
+        Item(" · ", "dim"),
+        Item(lost, "warning" if progress.dropped else "dim"),
+    ]
+    if progress.open:
+        found.append(Item(f" · {progress.open:,} open", "label"))
+    return found

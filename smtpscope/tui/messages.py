@@ -111,7 +111,11 @@ class MessagesPane(Container):
 
     def freshen(self) -> None:
         """Show what has been found since."""
-        if self.listing is not None and self.display and self.listing.grow():
+        if (
+            self.listing is not None
+            and self.display
+            and self.listing.grow(self._main.review.progress().changes)
+        ):
             self.list.rows_changed()
 
     def retime(self) -> None:

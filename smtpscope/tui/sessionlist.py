@@ -68,9 +68,14 @@ class SessionCells:
             Piece(str(row.messages)),
             Piece(last, f"reply{row.last // 100}" if row.last and row.last >= 400 else ""),
             _tls(row),
-            Piece(duration(row.duration)),
+            self._duration(row),
             Piece(f"{SYMBOLS[word]}{row.findings}" if word else "", word),
         ]
+
+    def _duration(self, row: SessionRow) -> Piece:
+        if row.state == "open" and self._main.review.live and self._main.review.reading:
+            return Piece("open", "label")
+        return Piece(duration(row.duration))
 
 
 def people(listed: str, nobody: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -33,6 +34,9 @@ from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
+
+SHARE = 5
+"""A session that grows is decoded again after so many times what it took last."""
 
 NARROW = 100
 """Columns of the terminal below which the explanation stands under the dialogue."""
@@ -82,6 +86,7 @@ class SessionsPane(Container):
         self._loader: Newest[Dialogue] = Newest(self.call_later)
         self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._compared: int | None = None
+        self._due = 0.0
         self._entering = 0
 
     def compose(self) -> ComposeResult:
@@ -122,18 +127,50 @@ class SessionsPane(Container):
 
     # -- the list ---------------------------------------------------------------------------------
 
-    def grow(self) -> None:
-        """Show what has been found since."""
-        if self.listing.grow():
+    def grow(self, changes: int = 0) -> None:
+        """Show what has been found since; rows that were there have changed so many times."""
+        if self.listing.grow(changes):
             first = self.row is None
             self.list.rows_changed()
             if first:
                 self._select(self.list.cursor)
+        if changes:
+            self._grow_dialogue()
+
+    def _grow_dialogue(self) -> None:
+        """Show more of the session under the cursor, where there is more."""
+        row = self.listing.row(self.list.cursor)
+        if row is None or self.row is None or row == self.row or row.id != self.row.id:
+            return
+        began = time.monotonic()
+        if self._loader.busy or began < self._due:
+            return
+        self.row = row
+        review, reveal = self.main.review, self.main.reveal
+
+        def done(dialogue: Dialogue) -> None:
+            now = time.monotonic()
+            self._due = now + SHARE * (now - began)
+            before, cursor = self.dialogue, self.lines.cursor
+            if before is not None:
+                dialogue.take_folds(before)
+                # Who reads the end sees what comes.
+                if len(before) and cursor == len(before) - 1:
+                    cursor = len(dialogue) - 1
+            self._put(dialogue, cursor)
+
+        self._loader.run(
+            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
+            done,
+            self._failed,
+        )
 
     def tell_none(self) -> None:
         """Say why there are no sessions, where there are none."""
         if self.listing.filter.text.strip():
             said = "no session is shown by this filter: f, then Esc clears it"
+        elif self.main.review.live and self.main.review.reading:
+            said = "no session yet: what is said on the ports of SMTP is shown as it comes"
         elif self.main.review.reading:
             said = "no sessions yet"
         else:
