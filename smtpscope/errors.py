@@ -20,3 +20,7 @@ class NoCaptureError(SmtpscopeError):
     """The input is missing, unreadable, or no capture file."""
 
     exit_status = 5
+
+
+class RecordingError(SmtpscopeError):
+    """A recording can't be begun or go on. What was recorded until then is whole."""

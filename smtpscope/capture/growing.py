@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from smtpscope.capture.parts import Part
-from smtpscope.capture.recording import successor
+from smtpscope.capture.recording import number_in_series, successor
 
 MOMENT = 0.02
 """Seconds that are waited at once."""
@@ -85,6 +85,9 @@ class GrowingFile:
         except FileNotFoundError:
             # It was rotated away this very moment; there is another one by now.
             return
+        skipped = number_in_series(following) - number_in_series(Path(self.parts[-1].path)) - 1
+        if skipped:
+            self.problem = f"{skipped:,} files were rotated away before they were read"
         self._file.close()
         self._file = file
         self.parts.append(Part(self._read, str(following)))

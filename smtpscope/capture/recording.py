@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from smtpscope import __version__
-from smtpscope.errors import SmtpscopeError
+from smtpscope.capture.repair import repairable
+from smtpscope.errors import RecordingError
 
 FLUSH = 1 << 20
 """Octets of blocks that are gathered at most before they are written."""
@@ -53,11 +54,8 @@ _SECRETS_BODY = Struct("<II").pack
 _TAIL = tuple(Struct(f"<{padding}xI").pack for padding in range(4))
 """The end of a block, by the octets of padding before it."""
 
-_MAGIC = b"\x0a\x0d\x0d\x0a"
-_PIECE = 4 << 20
-_BLOCK_BOUND = 65 << 20
-"""Octets that a block may have, as for the reader."""
-_SMALLEST = 12
+_FRAME = 12
+"""Octets of a block beside its body."""
 
 
 class Wire(NamedTuple):
@@ -82,10 +80,6 @@ class Rotation(NamedTuple):
     size: int | None
     seconds: float | None
     keep: int
-
-
-class RecordingError(SmtpscopeError):
-    """A recording can't be begun or go on. What was recorded until then is whole."""
 
 
 class RecordingWriter:
@@ -361,6 +355,12 @@ def successor(path: Path) -> Path | None:
     return None
 
 
+def number_in_series(path: Path) -> int:
+    """The number of a file of a rotated recording, 0 of a file that is none."""
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match["number"]) if match is not None else 0
+
+
 _NUMBERED = re.compile(
     r"(?P<stem>.*)-(?P<number>[0-9]{5}|[1-9][0-9]{5,})(?P<suffix>(?:\.[^.]*)?)", re.DOTALL
 )
@@ -421,7 +421,7 @@ def _padded(octets: bytes) -> bytes:
 
 
 def _block(kind: int, body: bytes) -> bytes:
-    length = _WORD(len(body) + _SMALLEST)
+    length = _WORD(len(body) + _FRAME)
     return b"".join((_WORD(kind), length, body, length))
 
 
@@ -481,7 +481,7 @@ def _open(path: Path, header: bytes) -> tuple[int, int]:
             # Whoever was faster has it now, even where it was made here.
             made = False
             raise RecordingError(_busy(path))
-        end = _repairable(file, path)
+        end = repairable(file, path)
         os.ftruncate(file, end)
         before = end
         done = 0
@@ -534,118 +534,3 @@ def _is_locked(path: Path) -> bool:
         return not _lock(file)
     finally:
         os.close(file)
-
-
-class _Order(NamedTuple):
-    """One byte order's layouts, and what a block that is whole may begin with."""
-
-    head: Struct
-    word: Struct
-    scan: re.Pattern[bytes]
-
-    @classmethod
-    def of(cls, mark: str) -> _Order:
-        word = Struct(mark + "I")
-        kinds = b"|".join(re.escape(word.pack(kind)) for kind in (1, 2, 3, 4, 5, 6, 10))
-        return cls(Struct(mark + "II"), word, re.compile(b"\n\r\r\n|" + kinds, re.DOTALL))
-
-
-_ORDERS = {b"\x4d\x3c\x2b\x1a": _Order.of("<"), b"\x1a\x2b\x3c\x4d": _Order.of(">")}
-
-
-def _repairable(file: int, path: Path) -> int:
-    """Where the last whole block of a file ends; behind that is only what a crash left there.
-
-    Raises RecordingError where the file is no recording, or is malformed in the middle.
-    """
-    size = os.fstat(file).st_size
-    start = os.pread(file, 12, 0)
-    mark = start[8:]
-    if not _MAGIC.startswith(start[:4]) or not any(each.startswith(mark) for each in _ORDERS):
-        raise RecordingError(f"{path} is no pcapng recording; name another file")
-    position = 0
-    order = _ORDERS.get(mark, _ORDERS[b"\x4d\x3c\x2b\x1a"])
-    while position < size:
-        buffer = os.pread(file, _PIECE, position)
-        at, order, sound = _blocks(buffer, order)
-        position += at
-        if not sound or (not at and not _is_large(file, position, size, order, buffer)):
-            if not _is_tail(file, position, size, order):
-                raise RecordingError(
-                    f"{path} is damaged at octet {position} of {size}; name another file"
-                )
-            return position
-        if not at:
-            position += order.word.unpack_from(buffer, 4)[0]
-    return position
-
-
-def _blocks(buffer: bytes, order: _Order) -> tuple[int, _Order, bool]:
-    """How far blocks are whole in `buffer`, and (False) whether what follows is malformed."""
-    head, word = order.head.unpack_from, order.word.unpack_from
-    at, end = 0, len(buffer)
-    while at + _SMALLEST <= end:
-        kind, length = head(buffer, at)
-        if kind == _SECTION:
-            announced = _ORDERS.get(buffer[at + 8 : at + 12])
-            if announced is None:
-                return at, order, False
-            order = announced
-            head, word = order.head.unpack_from, order.word.unpack_from
-            length = word(buffer, at + 4)[0]
-        if length & 3 or not _SMALLEST <= length <= _BLOCK_BOUND:
-            return at, order, False
-        following = at + length
-        if following > end:
-            break
-        if word(buffer, following - 4)[0] != length:
-            return at, order, False
-        at = following
-    return at, order, True
-
-
-def _is_large(file: int, position: int, size: int, order: _Order, buffer: bytes) -> bool:
-    """Whether a block begins `buffer` that is whole, but longer than that."""
-    if len(buffer) < _SMALLEST:
-        return False
-    length = order.word.unpack_from(buffer, 4)[0]
-    return position + length <= size and (
-        os.pread(file, 4, position + length - 4) == order.word.pack(length)
-    )
-
-
-def _is_tail(file: int, position: int, size: int, order: _Order) -> bool:
-    """Whether what begins at `position` is a block that a crash has cut, and nothing else.
-
-    A machine that loses power can leave zeros instead of what was written last.
-    """
-    head = os.pread(file, 8, position)
-    if len(head) < 8 or position + _SMALLEST > size:
-        return True
-    length = order.word.unpack_from(head, 4)[0]
-    if position + length > size and length <= _BLOCK_BOUND and not length & 3:
-        # A damaged length says the same, but has whole blocks behind it.
-        return not any(_found(file, position + 4, size, order))
-    start = position + (length - 4 if _SMALLEST <= length <= size - position else 4)
-    return not any(piece.strip(b"\0") for _, piece in _pieces(file, start, size))
-
-
-def _found(file: int, start: int, size: int, order: _Order) -> Iterator[bool]:
-    """For each octet string behind `start` that looks like the begin of a block: is it whole?"""
-    for position, piece in _pieces(file, start, size):
-        for match in order.scan.finditer(piece):
-            at = position + match.start()
-            lengths = order.word.unpack(os.pread(file, 4, at + 4).ljust(4, b"\0"))
-            if _SMALLEST <= lengths[0] <= size - at and not lengths[0] & 3:
-                last = os.pread(file, 4, at + lengths[0] - 4)
-                yield last == order.word.pack(lengths[0])
-
-
-def _pieces(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """What is between two offsets, in pieces that overlap by what the scan may need."""
-    while start < end:
-        piece = os.pread(file, _PIECE, start)
-        if not piece:
-            return
-        yield start, piece
-        start += max(len(piece) - 3, 1) if start + len(piece) < end else len(piece)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, NamedTuple
@@ -17,6 +18,8 @@ from smtpscope.recorders.owner import NoPermissionError, Task
 
 _PATIENCE = 3.0
 """Seconds that dumpcap may take to end."""
+_DELAY = 0.3
+"""Seconds that a packet may stay in libpcap until dumpcap has it; at the end it doesn't wait."""
 
 
 class Dumpcap(NamedTuple):
@@ -31,8 +34,13 @@ class Dumpcap(NamedTuple):
         assert self.process.stdout is not None
         return self.process.stdout.fileno()
 
+    def finish(self) -> None:
+        """Have it write what has arrived until now, its counters, and the end."""
+        time.sleep(_DELAY)
+        self.stop()
+
     def stop(self) -> None:
-        """Have it write what it has, its counters, and the end."""
+        """Have it end soon."""
         with suppress(OSError):
             self.process.send_signal(signal.SIGINT)
 
@@ -54,6 +62,9 @@ def start(names: Sequence[str], task: Task) -> Dumpcap:
         raise no_permission(names)
     words = [command, "-q", "-n", "-B", "32", "-s", str(CAPTURED), "-w", "-"]
     words += ["-f", task.filter or ports_expression(task.ports)]
+    if _knows(command, "update-interval"):
+        # How long a packet may wait for others; a quarter of a second in those that can't be told.
+        words += ["--update-interval", "20"]
     if not task.promiscuous:
         words.append("-p")
     for name in names:
@@ -72,6 +83,14 @@ def start(names: Sequence[str], task: Task) -> Dumpcap:
     except OSError:
         raise no_permission(names) from None
     return Dumpcap(process, said)
+
+
+def _knows(command: str, option: str) -> bool:
+    try:
+        shown = subprocess.run([command, "-h"], capture_output=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return option.encode() in shown.stdout
 
 
 def refusal(dumpcap: Dumpcap, names: Sequence[str], task: Task) -> SmtpscopeError:

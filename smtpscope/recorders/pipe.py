@@ -17,7 +17,7 @@ from smtpscope.capture.recording import RecordingWriter, Wire
 from smtpscope.capture.records import Statistics
 from smtpscope.errors import UsageError
 from smtpscope.recorders.owner import Owner, Task, serve
-from smtpscope.recorders.privilege import drop, target
+from smtpscope.recorders.privilege import drop
 
 _MOST = 1000.0
 """Seconds that nobody has to wait longer than."""
@@ -167,7 +167,8 @@ def record(owner: Owner) -> None:
     # Loaded as long as we may read it: a compressed stream needs it.
     import zstandard  # noqa: F401
 
-    drop(target(task.user))
+    # A pipe takes no privilege: it is recorded as who we are, into that user's folders.
+    drop(None)
     owner.attend(task)
     inlet = Inlet(task.descriptor, owner)
     with (

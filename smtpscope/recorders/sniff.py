@@ -2,7 +2,7 @@
 
 `python -m smtpscope.recorders.sniff` never looks into a packet. What arrives is in the recording
 within about ten milliseconds, or as soon as a MiB has gathered; what the kernel had no room for is
-counted there. Who may not open sockets gets the same through dumpcap.
+counted there. Who may not open sockets gets the same through dumpcap, a quarter of a second later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from smtpscope.capture.recording import RecordingError, RecordingWriter, Wire
+from smtpscope.capture.recording import RecordingWriter, Wire
+from smtpscope.errors import RecordingError
 from smtpscope.recorders import bpf, dumpcap
 from smtpscope.recorders.interfaces import InterfaceInfo, choose_interfaces
 from smtpscope.recorders.libpcap import LibpcapSocket
@@ -177,7 +178,7 @@ def _record_dumpcap(owner: Owner, task: Task, names: Sequence[str], user: User |
             reader = open_capture(inlet)  # type: ignore[arg-type]
         except NoCaptureError:
             raise dumpcap.refusal(process, names, task) from None
-        inlet.stop = process.stop
+        inlet.stop = process.finish
         with reader, _begin(task, [], user) as writer:
             owner.start_clock(task.seconds)
             owner.tell(ready=str(writer.path), interfaces=list(names), how="dumpcap")

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from support.packets import Packet, Pcapng, pcap
 
 from smtpscope import __version__
-from smtpscope.capture import recording
+from smtpscope.capture import recording, repair
 from smtpscope.capture.pcap import CaptureReader, Interface, Statistics, open_capture
-from smtpscope.capture.recording import RecordingError, RecordingWriter, Rotation, Wire, successor
+from smtpscope.capture.recording import RecordingWriter, Rotation, Wire, successor
+from smtpscope.errors import RecordingError
 
 WIRES = (Wire("lo", 1, 262_144, "tcp port 25", "the loopback"), Wire("tun0", 101))
 INTERFACES = [Interface(1, 262_144, "lo"), Interface(101, 0, "tun0")]
@@ -233,7 +234,7 @@ def test_the_file_of_another_program_goes_on(path: Path, order: str) -> None:
 def test_a_crash_anywhere_loses_nothing_but_the_cut_block(
     path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "_PIECE", piece)
+    monkeypatch.setattr(repair, "_PIECE", piece)
     record(path)
     big = Pcapng(">").interface().packet(b"other", 5).data
     data = path.read_bytes() + big + path.read_bytes()
@@ -272,7 +273,7 @@ def test_damage_in_the_middle_is_told_and_nothing_is_changed(
     data = path.read_bytes()
     # The length of the first packet's block: too short, unaligned, or leading beyond the end.
     at = data.index(b"\x06\0\0\0") + 4
-    monkeypatch.setattr(recording, "_PIECE", piece)
+    monkeypatch.setattr(repair, "_PIECE", piece)
     for length in (0, 8, 33, 64, 4_000, 1 << 25, 0xFFFFFFF0):
         damaged = data[:at] + length.to_bytes(4, "little") + data[at + 4 :]
         path.write_bytes(damaged)
@@ -291,7 +292,7 @@ def test_a_cut_packet_that_holds_blocks_is_refused_rather_than_thrown_away(path:
 
 
 def test_a_block_larger_than_a_piece_is_passed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "_PIECE", 1000)
+    monkeypatch.setattr(repair, "_PIECE", 1000)
     frame = bytes(range(256)) * 40
     for _ in range(2):
         with RecordingWriter(path, WIRES) as writer:
@@ -484,7 +485,8 @@ def test_the_limit_of_the_system_on_a_file_is_a_failure_like_others(path: Path) 
     code = f"""
 import resource
 from pathlib import Path
-from smtpscope.capture.recording import RecordingError, RecordingWriter, Wire
+from smtpscope.capture.recording import RecordingWriter, Wire
+from smtpscope.errors import RecordingError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_001, 100_001))
 writer = RecordingWriter(Path({str(path)!r}), [Wire("lo")])
 try:

@@ -97,7 +97,7 @@ def recorder(
     pass_fds: Sequence[int] = (),
     **options: Any,
 ) -> Iterator[Recorder]:
-    """Run a recorder on a task until the block's end; variables of `env` that are None are unset."""
+    """Run a recorder on a task until the block's end; what is None in `env` is unset."""
     variables: dict[str, str | None] = {**os.environ, "SUDO_UID": None, "SUDO_GID": None}
     variables |= dict(env or {})
     process = subprocess.Popen(

@@ -173,9 +173,7 @@ def test_the_program_is_not_needed_any_more_once_privileges_are_gone(
     }
     with (
         namespace.udp() as client,
-        recorder(
-            task, prefix=namespace.prefix, cwd=tmp_path, env={"PYTHONPATH": None}
-        ) as running,
+        recorder(task, prefix=namespace.prefix, cwd=tmp_path, env={"PYTHONPATH": None}) as running,
     ):
         assert running.first["ready"] == str(folder / "one-00001.pcapng")
         for _ in range(40):
