@@ -7,6 +7,7 @@ grows. Its messages are added once each, when their outcome is known.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from smtpscope.findings.walk import Policy
@@ -45,12 +46,19 @@ class LiveWriter:
         self._follower.stop()
 
     def fill(self) -> None:
+        """Write until it ends."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[bool]:
+        """The same, step by step; whether a step brought something."""
         for touched in self._follower:
             for watched in touched:
                 self._touched[watched.number] = watched
             passed = time.monotonic() - self._written
             if passed > (PERIOD if self._touched else IDLE_PERIOD):
                 self._write()
+            yield bool(touched)
         self._due.clear()
         self._write(done=True)
         self._rows.note(0, self._follower.notes())
