@@ -6,8 +6,9 @@ sessions come, is the business of `reading`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
@@ -32,6 +33,11 @@ from smtpscope.timing import measure
 MAX_DEFECTS = 10_000
 """Defects told of one session."""
 
+MAX_COMMENTS = 20
+"""Comments told of what comes at once."""
+
+NO_COMMENTS: Mapping[int, bytes] = MappingProxyType({})
+
 CLOCK_STEP = 100_000_000
 """Nanoseconds by which packets of one connection may go back in time: captures of several
 interfaces are out of order by less."""
@@ -51,10 +57,12 @@ class SessionDecoder:
         capture: str,
         policy: Policy = NO_POLICY,
         content: Callable[[], Content] = Content,
+        comments: Mapping[int, bytes] = NO_COMMENTS,
     ) -> None:
         self._policy = policy
         self._builder = SessionBuilder(opened, capture)
         self.session = self._builder.session
+        self._comments = comments
         self._dialogue = Dialogue(content, midstream=not opened.handshake)
         self._tunnel = TunnelStripper()
         self._tls = TlsStage()
@@ -64,6 +72,7 @@ class SessionDecoder:
         self._closing: str | None = None
         self._newest = opened.packet
         self._clock_told = False
+        self._heard = [0, 0]
         if not opened.handshake:
             self.session.whole = False
             self.note(Defect("midstream", Span(Direction.CLIENT, 0, 0)))
@@ -71,6 +80,8 @@ class SessionDecoder:
     def feed(self, event: StreamEvent) -> list[Exchange]:
         """The exchanges that `event` completed."""
         session, dialogue = self.session, self._dialogue
+        if self._comments:
+            self._look_for_comments(event)
         last = event.marks[-1] if isinstance(event, Data) else event
         time = last.time
         if time >= session.end:
@@ -136,6 +147,26 @@ class SessionDecoder:
         pipelining = any(each.keyword == "PIPELINING" for each in session.capabilities)
         session.timing = measure(session.exchanges, pipelining=pipelining)
         session.findings = judge(session, self.defects, MAX_DEFECTS, self._policy, ended=ended)
+
+    def _look_for_comments(self, event: StreamEvent) -> None:
+        """What whoever recorded a packet says of it is shown where its octets are."""
+        comments = self._comments
+        if isinstance(event, Data):
+            found = [
+                (comments[mark.packet], Span(event.direction, mark.offset, mark.offset))
+                for mark in event.marks
+                if mark.packet in comments
+            ]
+        elif isinstance(event, Closed) and event.packet in comments:
+            end = self._heard[event.direction]
+            found = [(comments[event.packet], Span(event.direction, end, end))]
+        else:
+            found = []
+        if isinstance(event, Data):
+            self._heard[event.direction] = event.offset + len(event.data)
+        for text, span in found[:MAX_COMMENTS]:
+            defect = Defect("packet-comment", span, text.decode("utf-8", "replace"))
+            self.session.beside = (*self.session.beside, defect)
 
     def _check_clock(self, event: StreamEvent, time: int, packet: int) -> None:
         """A later packet with an earlier time; one that only waited in the reassembly has both."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,7 +21,7 @@ from smtpscope.decode import SessionDecoder
 from smtpscope.findings import MAX_TOLD, LiveJudge, finding, join
 from smtpscope.findings.across import Across, trace_of
 from smtpscope.findings.walk import NO_POLICY, Policy
-from smtpscope.reading import SMTP_PORTS, capture_notes, eviction_notes
+from smtpscope.reading import SMTP_PORTS, PacketComments, capture_notes, eviction_notes
 from smtpscope.session import Finding, Session
 from smtpscope.smtp.values import Exchange
 from smtpscope.stream import Defect, Opened, StreamEvent
@@ -41,7 +41,13 @@ class Watched:
     """
 
     def __init__(
-        self, number: int, connection: Connection, opened: Opened, capture: str, policy: Policy
+        self,
+        number: int,
+        connection: Connection,
+        opened: Opened,
+        capture: str,
+        policy: Policy,
+        comments: Mapping[int, bytes],
     ) -> None:
         self.number = number
         self.ended = False
@@ -49,11 +55,12 @@ class Watched:
         self._opened = opened
         self._capture = capture
         self._policy = policy
+        self._comments = comments
         # Many connections never say anything.
         self._decoder: SessionDecoder | None = None
         self._new: list[Exchange] = []
         self._judge: LiveJudge | None = None
-        self._known_defects = 0
+        self._known_defects = self._known_beside = 0
         self._told: set[Defect] = set()
         self._told_by: Counter[str] = Counter()
 
@@ -87,7 +94,7 @@ class Watched:
         return self._decoder
 
     def _begin(self) -> SessionDecoder:
-        decoder = SessionDecoder(self._opened, self._capture, self._policy)
+        decoder = SessionDecoder(self._opened, self._capture, self._policy, comments=self._comments)
         decoder.session.number = self.number
         return decoder
 
@@ -100,8 +107,9 @@ class Watched:
             self._judge = LiveJudge(self.session, self._policy)
         defects = self._decoding().defects
         # What concerns no exchange is told with the next one.
-        observed = defects[self._known_defects :]
-        self._known_defects = len(defects)
+        beside = self.session.beside
+        observed = [*defects[self._known_defects :], *beside[self._known_beside :]]
+        self._known_defects, self._known_beside = len(defects), len(beside)
         taken = []
         for exchange in new:
             found, observed = [*observed, *self._judge.take(exchange)], []
@@ -164,6 +172,7 @@ class Follower:
         self._exchanges = exchanges
         self._assembler = StreamAssembler(ports, trails=trails)
         self._dissector = Dissector()
+        self._comments = PacketComments(self.reader.comments)
         self._across = Across()
         self._open: dict[int, Watched] = {}
         self._unreadable = 0
@@ -199,6 +208,7 @@ class Follower:
 
     def _feed(self, batch: PacketBatch) -> list[Watched]:
         self.packets += len(batch)
+        self._comments.update()
         found = segments(batch, self._dissector)
         self._unreadable += found.unreadable
         events = self._assembler.feed(found)
@@ -234,4 +244,5 @@ class Follower:
         # Every connection's first event says that it opens.
         assert isinstance(opened, Opened)
         self.sessions += 1
-        return Watched(self.sessions, connection, opened, self._name, self._policy)
+        comments = self._comments.by_packet
+        return Watched(self.sessions, connection, opened, self._name, self._policy, comments)

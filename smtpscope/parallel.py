@@ -319,6 +319,7 @@ def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
             share,
             task.shares,
             trails=task.trails,
+            comments=reader.comments,
         )
         for batch in reader:
             report(decoder.feed(batch))

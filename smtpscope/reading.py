@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.packets import segments
-from smtpscope.capture.pcap import CaptureReader, PacketBatch, open_capture
+from smtpscope.capture.pcap import CaptureReader, Comment, PacketBatch, open_capture
 from smtpscope.decode import SessionDecoder
 from smtpscope.findings import join
 from smtpscope.findings.across import Across, Joined, Trace, trace_of
@@ -95,11 +95,31 @@ class Sequencer(Generic[_T]):
             yield self._numbers.pop(place), self._across.add(trace), what
 
 
+class PacketComments:
+    """The comments on packets of a capture that is being read: `by_packet`, by their numbers."""
+
+    def __init__(self, comments: Sequence[Comment]) -> None:
+        self._comments = comments
+        self._taken = 0
+        self.by_packet: dict[int, bytes] = {}
+
+    def update(self) -> None:
+        """Take those that have come since."""
+        comments = self._comments
+        if len(comments) != self._taken:
+            for packet, text in comments[self._taken :]:
+                if packet:
+                    known = self.by_packet.get(packet)
+                    self.by_packet[packet] = text if known is None else known + b"; " + text
+            self._taken = len(comments)
+
+
 class ShareDecoder:
     """Batches of packets in, reports of finished sessions out.
 
     `share` and `shares`: of so many equal shares of the connections, only the one with this number
-    (from 0 on) is decoded. With `trails` each session says where its packets lie.
+    (from 0 on) is decoded. With `trails` each session says where its packets lie; `comments` are
+    those of the capture, which may grow.
     """
 
     def __init__(
@@ -111,7 +131,9 @@ class ShareDecoder:
         shares: int = 1,
         *,
         trails: bool = False,
+        comments: Sequence[Comment] = (),
     ) -> None:
+        self._comments = PacketComments(comments)
         self._capture = capture
         self._policy = policy
         self._share = share
@@ -127,6 +149,7 @@ class ShareDecoder:
         return self._assembler.evicted
 
     def feed(self, batch: PacketBatch) -> Report[Session]:
+        self._comments.update()
         found = segments(batch, self._dissector)
         self.unreadable += found.unreadable
         if self._shares > 1:
@@ -173,7 +196,9 @@ class ShareDecoder:
         return Report(begun, finished, next(iter(self._open), None))
 
     def _begin(self, opened: Opened) -> SessionDecoder:
-        return SessionDecoder(opened, self._capture, self._policy)
+        return SessionDecoder(
+            opened, self._capture, self._policy, comments=self._comments.by_packet
+        )
 
     def _finish(
         self, place: int, decoder: Opened | SessionDecoder, *seen: Defect
@@ -203,7 +228,9 @@ def read_sessions(
     bounds. Raises `NoCaptureError` where the input is no capture.
     """
     with open_capture(source) as reader:
-        decoder = ShareDecoder(Path(reader.name).name, ports, policy, trails=trails)
+        decoder = ShareDecoder(
+            Path(reader.name).name, ports, policy, trails=trails, comments=reader.comments
+        )
         sequencer: Sequencer[Session] = Sequencer()
         for batch in reader:
             yield from _completed(sequencer, decoder.feed(batch))

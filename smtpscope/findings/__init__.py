@@ -177,11 +177,12 @@ def finding(defect: Defect) -> Finding:
 
 
 def join(session: Session, number: int, joined: across.Joined) -> None:
-    """Give a session its number, and what it shows beside the earlier ones of its capture."""
+    """Give a session its number, and what it shows beside the earlier ones of its capture, or what
+    that says of it."""
     session.number = number
-    session.beside = tuple(joined.defects)
+    session.beside = (*session.beside, *joined.defects)
     session.timing = session.timing._replace(server=joined.server)
-    defects = [*timing.slow_replies(session), *joined.defects]
+    defects = [*timing.slow_replies(session), *session.beside]
     session.findings += _fold([finding(defect) for defect in defects])
 
 

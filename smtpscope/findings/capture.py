@@ -56,6 +56,13 @@ RULES: dict[str, Rule] = {
         "What was agreed before (EHLO, TLS, login) is not known. Begin the capture before the"
         " connection to see it.",
     ),
+    "packet-comment": Rule(
+        "note",
+        "the capture has a comment on this packet",
+        "draft-ietf-opsawg-pcapng §3.5",
+        "It is the word of whoever recorded it: a person, or a recorder that tells what it did, as a"
+        " server of ours that misbehaved because it was asked to.",
+    ),
     "capture-ends-here": Rule(
         "note",
         "the capture ends in the middle of what the client sent",

@@ -37,6 +37,7 @@ class LiveWriter:
         self._parts = 0
         self._changes = 0
         self._comments = 0
+        self._accepted = 0
 
     def close(self) -> None:
         self._rows.close()
@@ -92,6 +93,7 @@ class LiveWriter:
             follower.packets,
             follower.dropped,
             follower.open,
+            self._accepted,
         )
         self._rows.write(rows, progress)
         self._written = time.monotonic()
@@ -116,4 +118,6 @@ class LiveWriter:
             self._messages[number] = max(known, written or 0)
             now = time.monotonic()
             self._due[number] = now + SHARE * (now - before)
+        new = entry.messages[written or 0 :]
+        self._accepted += sum(code is not None and 200 <= int(code) < 300 for *_, code, _, _ in new)
         return Row(number, 0, entry, written or 0)

@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     and to be read (0 where that is unknown), sessions found, seconds since the beginning.
 
     Of a capture that is followed also: how often rows that were there were changed, packets read,
-    packets that the recorder could not get, and sessions that go on.
+    packets that the recorder could not get, sessions that go on, and messages that were accepted.
     """
 
     capture: int
@@ -38,6 +38,7 @@ class Progress(NamedTuple):
     packets: int = 0
     dropped: int = 0
     open: int = 0
+    messages: int = 0
 
 
 class Row(NamedTuple):

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import Process
 from pathlib import Path
+from struct import pack_into, unpack_from
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,6 +33,8 @@ from smtpscope.recorder import Recorder
 
 PERIOD = 3.0
 SESSIONS = 60
+TURN = 3
+"""Seconds that these take in the capture."""
 HEADER = 24
 CLIENT = bytes((192, 0, 2, 1))
 
@@ -66,17 +69,24 @@ def pieces(total: int) -> Iterator[bytes]:
     ]
     whole = pcap(packets)
     yield whole[:HEADER]
-    pattern, places = whole[HEADER:], []
+    pattern, places, records = whole[HEADER:], [], []
     at = pattern.find(CLIENT)
     while at >= 0:
         places.append(at)
         at = pattern.find(CLIENT, at + 4)
+    at = 0
+    while at < len(pattern):
+        seconds, _, captured, _ = unpack_from("<4I", pattern, at)
+        records.append((at, seconds))
+        at += 16 + captured
     sent, turn = HEADER, 0
     while sent < total:
         octets = bytearray(pattern)
         address = (10 << 24 | turn).to_bytes(4)
         for place in places:
             octets[place : place + 4] = address
+        for place, seconds in records:
+            pack_into("<I", octets, place, seconds + turn * TURN)
         yield bytes(octets)
         sent += len(octets)
         turn += 1

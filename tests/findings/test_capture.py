@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from support.conversation import connection, sessions
 from support.packets import ACK, Packet, ethernet, ipv4, tcp
 
+from smtpscope.capture.parts import Part
+from smtpscope.capture.recording import RecordingWriter, Wire
+from smtpscope.details import Details, Place
+from smtpscope.export import jsonl
+from smtpscope.parallel import read_rendered
+from smtpscope.reading import read_sessions
 from smtpscope.session import Finding, Session
 
 HELLO = [("S", b"220 mx.example.org\r\n"), ("C", b"EHLO a.example.net\r\n"), ("S", b"250 mx\r\n")]
@@ -111,3 +120,22 @@ def test_a_session_too_long_to_be_kept_says_how_much_is_left_out(
     monkeypatch.setattr("smtpscope.session.MAX_EXCHANGES", 2)
     (told,) = found(dialogue(), "session-bound")
     assert told.summary.endswith(": 1 exchanges left out")
+
+
+def test_a_comment_on_a_packet_is_shown_where_its_octets_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.pcapng"
+    with RecordingWriter(path, [Wire("lo")]) as writer:
+        for number, packet in enumerate(dialogue()):
+            comment = "fault: \x1b[31m close" if number == GREETING + 1 else ""
+            writer.packet(0, packet.time, packet.frame, comment=comment)
+    for jobs in (1, 2):
+        rendered = read_rendered(path, jsonl.dumps, jobs, trails=True)
+        (session,) = [json.loads(each.what) for each in rendered]
+        (told,) = [each for each in session["findings"] if each["rule"] == "packet-comment"]
+        assert told["summary"].endswith("fault: \\x1b[31m close")
+        assert (told["direction"], told["start"]) == ("client", 0)
+    (read,) = read_sessions(path, trails=True)
+    beside = json.dumps([None, *read.beside])
+    place = Place([Part(0, str(path))], "a.pcapng", 1, 25, read.packets, beside)
+    rules = [each.rule for each in Details(place).session().findings]
+    assert rules == [each.rule for each in read.findings]
