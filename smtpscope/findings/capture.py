@@ -60,8 +60,8 @@ RULES: dict[str, Rule] = {
         "note",
         "the capture has a comment on this packet",
         "draft-ietf-opsawg-pcapng §3.5",
-        "It is the word of whoever recorded it: a person, or a recorder that tells what it did, as a"
-        " server of ours that misbehaved because it was asked to.",
+        "It is the word of whoever recorded it: a person, or a recorder that tells what it did, as"
+        " a server of ours that misbehaved because it was asked to.",
     ),
     "capture-ends-here": Rule(
         "note",

@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from smtpscope.capture.recording import Rotation
@@ -31,7 +32,8 @@ class NoPermissionError(SmtpscopeError):
 
 
 class Task(NamedTuple):
-    """What to record, and where. `user` is the uid and gid to go on as, `descriptor` an open pipe.
+    """What to record, and where. `user` is the uid and gid to go on as, `descriptor` an open pipe,
+    `options` what only one kind of recorder knows.
 
     `filter` "" means the TCP `ports`; `seconds` and `packets` end the recording, None never.
     """
@@ -47,6 +49,7 @@ class Task(NamedTuple):
     seconds: float | None = None
     detach: bool = False
     user: tuple[int, int] | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:
@@ -66,6 +69,7 @@ class Task(NamedTuple):
                 seconds=said.get("seconds"),
                 detach=bool(said.get("detach")),
                 user=(int(user[0]), int(user[1])) if user else None,
+                options=dict(said.get("options", {})),
             )
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise UsageError(

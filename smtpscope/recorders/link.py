@@ -1,0 +1,109 @@
+"""One connection of a server of ours: octets recorded both ways, with TLS or without.
+
+`Link` stands between an asyncio transport and what understands the protocol. In: plaintext to be
+said. Out: plaintext that was heard, after what carried it has been recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+import time
+
+from smtpscope.capture.synth import Talk
+from smtpscope.recorders.ledger import Ledger
+from smtpscope.recorders.tls import TlsSession
+from smtpscope.stream import Direction
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER of zero seconds: closing sends a RST."""
+
+
+class Link:
+    """`own` is the side that we are."""
+
+    __slots__ = ("_closed", "_ledger", "_own", "_peer", "_talk", "_transport", "tls")
+
+    def __init__(
+        self, transport: asyncio.Transport, ledger: Ledger, talk: Talk, own: Direction
+    ) -> None:
+        self._transport = transport
+        self._ledger = ledger
+        self._talk = talk
+        self._own = own
+        self._peer = own.other
+        self._closed = False
+        self.tls: TlsSession | None = None
+
+    def hear(self, octets: bytes) -> bytes:
+        """The plaintext in what came. Raises ssl.SSLError where TLS fails."""
+        tls = self.tls
+        if tls is None:
+            self._talk.data(self._peer, octets, time.time_ns())
+            return octets
+        try:
+            return tls.receive(octets)
+        finally:
+            # The secrets stand before the packet that needs them, and that before its answer.
+            self._ledger.keep_secrets()
+            self._talk.data(self._peer, octets, time.time_ns())
+            self._put(tls.take())
+
+    def say(self, octets: bytes) -> None:
+        """Send plaintext."""
+        self._put(octets if self.tls is None else self.tls.send(octets))
+
+    def start_tls(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
+        """From here on TLS is spoken. A client begins at once."""
+        server = self._own is Direction.SERVER
+        self.tls = TlsSession(context, server=server, name=name)
+        if not server:
+            self.tls.receive(b"")
+            self._put(self.tls.take())
+
+    def note(self, text: str) -> None:
+        """Record something that is to be known of what comes next."""
+        self._talk.note(text)
+
+    def heard_end(self) -> None:
+        """The peer says nothing more."""
+        self._talk.close(self._peer, time.time_ns())
+
+    def close(self, *, reset: bool = False) -> None:
+        """Say nothing more: when all is sent, or with `reset` at once."""
+        if self._closed:
+            return
+        self._closed = True
+        if reset:
+            self._talk.close(self._own, time.time_ns(), reset=True)
+            self._ledger.flush()
+            endpoint = self._transport.get_extra_info("socket")
+            if endpoint is not None:
+                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+            return
+        if self.tls is not None and self.tls.ready:
+            self._put(self.tls.close())
+        self._talk.close(self._own, time.time_ns())
+        self._ledger.flush()
+        self._transport.close()
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        now = time.time_ns()
+        if isinstance(error, ConnectionResetError):
+            self._talk.close(self._peer, now, reset=True)
+        else:
+            if not self._closed:
+                self._talk.close(self._own, now)
+            self._talk.close(self._peer, now)
+        self._closed = True
+
+    def _put(self, octets: bytes) -> None:
+        if octets and not self._closed:
+            self._talk.data(self._own, octets, time.time_ns())
+            # What a peer may see is in the recording first.
+            self._ledger.flush()
+            self._transport.write(octets)

@@ -1,0 +1,246 @@
+"""The minimal server: listeners, limits, and what all its connections share.
+
+It runs in one thread and one event loop; messages are stored by another thread (`mailbox`), and
+everything that crosses a socket is in the `Ledger` first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from smtpscope.errors import RecordingError, SmtpscopeError
+from smtpscope.recorders.certificates import Certificates
+from smtpscope.recorders.connection import Connection
+from smtpscope.recorders.ledger import Ledger
+from smtpscope.recorders.mailbox import Mailbox
+from smtpscope.recorders.outbound import Outbound, Taken
+from smtpscope.recorders.queue import Queue
+from smtpscope.smtp.serving.faults import FaultCounter
+from smtpscope.smtp.serving.service import Service
+from smtpscope.smtp.serving.settings import Settings
+
+BACKLOG = 1_000
+SWEEP = 1.0
+"""Seconds from one look at all connections to the next."""
+FAREWELL = 2.0
+"""Seconds in which clients may end by themselves after the last message that was wanted."""
+PATIENCE = 10.0
+"""Seconds that connections have to end when the server does."""
+KINDS = ("smtp", "starttls", "smtps")
+
+
+class Listener(NamedTuple):
+    """Where to listen: `kind` is smtp (no TLS), starttls (offered) or smtps (at once)."""
+
+    kind: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> Listener:
+        """Of "starttls://127.0.0.1:1587". Raises ValueError."""
+        kind, separator, rest = url.partition("://")
+        host, colon, port = rest.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if kind not in KINDS or not separator or not colon or not host or not port.isdecimal():
+            raise ValueError(
+                f"{url!r} is no listener: name one such as smtp://127.0.0.1:1025,"
+                " starttls://127.0.0.1:1587 or smtps://[::1]:1465"
+            )
+        if int(port) > 65_535:
+            raise ValueError(f"{url!r} has no port: there are none above 65535")
+        return cls(kind, host, int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.kind}://{host}:{self.port}"
+
+
+class Limits(NamedTuple):
+    """What connections may do; 0 is no limit. Times in seconds, `rate` in octets a second."""
+
+    connections: int = 2_500
+    per_client: int = 0
+    idle: float = 300.0
+    total: float = 0.0
+    rate: int = 0
+
+
+class Server:
+    """A server with its listeners. `failure` is why it ended before its time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        ledger: Ledger,
+        mailbox: Mailbox,
+        queue: Queue,
+        certificates: Certificates,
+        *,
+        etrn_hosts: dict[str, str],
+        exit_after: int = 0,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.limits = limits
+        self.ledger = ledger
+        self.mailbox = mailbox
+        self.messages = 0
+        self.failure: SmtpscopeError | None = None
+        self._queue = queue
+        self._certificates = certificates
+        self._etrn_hosts = {node.casefold(): where for node, where in etrn_hosts.items()}
+        self._exit_after = exit_after
+        counter = FaultCounter()
+        self._services = {
+            kind: Service(replace(settings, starttls=kind == "starttls"), counter=counter)
+            for kind in KINDS
+        }
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._outbound: set[Outbound] = set()
+        self._clients: Counter[str] = Counter()
+        self._ending = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.loop.set_exception_handler(self._failed)
+
+    async def listen(self, listeners: Sequence[Listener]) -> list[Listener]:
+        """Listen; where, with the ports that were chosen. Raises SmtpscopeError."""
+        found = []
+        for listener in listeners:
+            make = partial(
+                Connection,
+                self,
+                self._services[listener.kind],
+                implicit=listener.kind == "smtps",
+            )
+            try:
+                server = await self.loop.create_server(
+                    make, listener.host, listener.port, backlog=BACKLOG, start_serving=False
+                )
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise SmtpscopeError(
+                    f"{listener} cannot be listened on ({reason}): choose another address or port"
+                ) from None
+            self._servers.append(server)
+            port = server.sockets[0].getsockname()[1]
+            found.append(listener._replace(port=port))
+        return found
+
+    async def serve(self) -> None:
+        """Serve until `end` is called; then all connections end."""
+        for server in self._servers:
+            await server.start_serving()
+        while not self._ending.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), SWEEP)
+            now = self.loop.time()
+            for connection in list(self._connections):
+                connection.check(now)
+        for server in self._servers:
+            server.close()
+        if self._enough():
+            # Who has sent the last message may say goodbye.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), FAREWELL)
+        for connection in list(self._connections):
+            connection.shut_down()
+        for outbound in list(self._outbound):
+            outbound.end()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), PATIENCE)
+
+    def end(self) -> None:
+        """Serve no more: finish what was acknowledged, and say 421 to the rest."""
+        self._ending.set()
+
+    # -- what connections ask ----------------------------------------------------------------------
+
+    def admit(self, connection: Connection) -> str:
+        """A connection has come; the key of the greeting that refuses it, "" for a welcome."""
+        address = connection.client.address
+        self._connections.add(connection)
+        self._empty.clear()
+        self._clients[address] += 1
+        limits = self.limits
+        too_many = limits.connections and len(self._connections) > limits.connections
+        greedy = limits.per_client and self._clients[address] > limits.per_client
+        return "greeting.busy" if too_many or greedy or self._ending.is_set() else ""
+
+    def leave(self, connection: Connection) -> None:
+        """A connection has gone."""
+        self._connections.discard(connection)
+        address = connection.client.address
+        self._clients[address] -= 1
+        if not self._clients[address]:
+            del self._clients[address]
+        self._tell_empty()
+
+    def stored(self) -> None:
+        """A message is on disk."""
+        self.messages += 1
+
+    def answered(self, connection: Connection) -> None:
+        """The client knows what became of its message."""
+        if self._enough():
+            self.end()
+        elif self._ending.is_set():
+            connection.shut_down()
+
+    def _enough(self) -> bool:
+        return bool(self._exit_after) and self.messages >= self._exit_after
+
+    def hand_over(
+        self, loop: asyncio.AbstractEventLoop, take: Callable[[Any], None], result: Any
+    ) -> None:
+        """From the storing thread into that of the connections."""
+        # Where everything has ended, nobody waits for it.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(take, result)
+
+    def context(self, kind: str) -> ssl.SSLContext | None:
+        """What a handshake needs; None where it is to be refused."""
+        return self._certificates.context(kind)
+
+    def take(self, hosts: Sequence[str]) -> Taken:
+        """The messages queued for these hosts; nobody else has them meanwhile."""
+        return Taken.of(self._queue, hosts)
+
+    def start_queue(self, node: str) -> tuple[str, int]:
+        """ETRN: the key of the reply, and how many messages are on their way."""
+        where = self._etrn_hosts.get(node.casefold())
+        if where is None:
+            return "etrn.refused", 0
+        taken = self.take([node])
+        if not taken.messages:
+            taken.release()
+            return "etrn.none", 0
+        host = self._services["smtp"].settings.host
+        outbound = Outbound(self.ledger, host, taken, self._outbound.discard)
+        self._outbound.add(outbound)
+        outbound.start(self.loop, where)
+        return "etrn.count", len(taken.messages)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _tell_empty(self) -> None:
+        if not self._connections:
+            self._empty.set()
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something went wrong outside of a task: only a recording that fails ends the server."""
+        error = context.get("exception")
+        if isinstance(error, RecordingError):
+            self.failure = error
+            self.end()
+        elif error is not None and not isinstance(error, OSError):
+            loop.default_exception_handler(context)
