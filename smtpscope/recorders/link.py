@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import time
+from contextlib import suppress
 
 from smtpscope.capture.synth import Talk
 from smtpscope.recorders.ledger import Ledger
@@ -52,8 +53,12 @@ class Link:
             self._put(tls.take())
 
     def say(self, octets: bytes) -> None:
-        """Send plaintext."""
-        self._put(octets if self.tls is None else self.tls.send(octets))
+        """Send plaintext; where TLS can't be spoken (any more) nothing is said."""
+        if self.tls is None:
+            self._put(octets)
+        elif self.tls.ready:
+            with suppress(ssl.SSLError):
+                self._put(self.tls.send(octets))
 
     def start_tls(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
         """From here on TLS is spoken. A client begins at once."""

@@ -124,7 +124,7 @@ class Server:
             )
             try:
                 server = await self.loop.create_server(
-                    make, listener.host, listener.port, backlog=BACKLOG, start_serving=False
+                    make, listener.host, listener.port, backlog=BACKLOG
                 )
             except OSError as error:
                 reason = error.strerror or str(error)
@@ -138,8 +138,6 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until `end` is called; then all connections end."""
-        for server in self._servers:
-            await server.start_serving()
         while not self._ending.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), SWEEP)
