@@ -82,14 +82,24 @@ def may_read(user: User, path: Path) -> bool:
     )
 
 
+def may_write(user: User, path: Path) -> bool:
+    """The same for writing to it, or for making files in a folder."""
+    path = path.resolve()
+    wanted = 0o3 if path.is_dir() else 0o2
+    return all(
+        _permits(each.stat(), user, wanted if each == path else 0o1)
+        for each in (path, *path.parents)
+    )
+
+
 def _permits(known: os.stat_result, user: User, wanted: int) -> bool:
     shift = 6 if known.st_uid == user.uid else 3 if known.st_gid == user.gid else 0
-    return bool(known.st_mode >> shift & wanted)
+    return known.st_mode >> shift & wanted == wanted
 
 
 def drop(user: User | None, *, keep: int = 0) -> None:
     """Go on as `user` (None: as who we are) with no privilege left but the capabilities `keep`, a
-    mask.
+    mask, which our processes have, too.
 
     Raises SmtpscopeError where anything is left.
     """
@@ -97,6 +107,9 @@ def drop(user: User | None, *, keep: int = 0) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     linux = _Linux() if sys.platform == "linux" else None
     if linux:
+        if keep:
+            # Nothing can be added to what is inherited once the bounding set is empty.
+            linux.inherit(keep)
         linux.drop_bounding()
     try:
         if user is not None:
@@ -128,10 +141,18 @@ class _Linux:
             self._prctl(_PR_CAPBSET_DROP, number)
             number += 1
 
+    def inherit(self, keep: int) -> None:
+        """What root executes has these, whatever the bounding set."""
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        sets = (ctypes.c_uint32 * 6)()
+        self._libc.capget(header, sets)
+        sets[2] |= keep
+        self._libc.capset(header, sets)
+
     def drop_capabilities(self, keep: int) -> None:
         self._prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(keep, keep)
+        sets = (ctypes.c_uint32 * 6)(keep, keep, keep)
         self._libc.capset(header, sets)
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
         # Also keeps others of this user from reading our memory.

@@ -223,17 +223,17 @@ def _made(file: _File, where: tuple[str | int, ...], said: dict[str, Any], kind:
 
 def _fields(file: _File, where: tuple[str | int, ...], said: Any, kind: Any) -> dict[str, Any]:
     """The fields of `kind` that a table has, each of its type."""
-    types = (
-        {each.name: str(each.type) for each in dataclasses.fields(kind)}
-        if dataclasses.is_dataclass(kind)
-        else dict(kind.__annotations__)
-    )
+    if dataclasses.is_dataclass(kind):
+        types = {each.name: str(each.type) for each in dataclasses.fields(kind)}
+    else:
+        # A NamedTuple has its annotations as forward references.
+        types = {name: each.__forward_arg__ for name, each in kind.__annotations__.items()}
     if not isinstance(said, dict):
         raise file.wrong(where, f"must be a table with {', '.join(types)}")
     for name, value in said.items():
         if name not in types:
             raise file.wrong((*where, name), _unknown(name, frozenset(types)))
-        wanted = str(types[name])
+        wanted = types[name]
         fits = _FITS.get(wanted, (object,))
         if not isinstance(value, fits) or (isinstance(value, bool) and bool not in fits):
             raise file.wrong((*where, name), f"must be {_SAID.get(wanted, wanted)}, not {value!r}")
