@@ -107,7 +107,8 @@ class Link:
         self._closed = True
 
     def _put(self, octets: bytes) -> None:
-        if octets and not self._closed:
+        # Who was reset hears nothing more, though it may be told a moment later.
+        if octets and not self._closed and not self._transport.is_closing():
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
             self._ledger.flush()

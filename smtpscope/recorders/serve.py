@@ -7,6 +7,8 @@ what is wrong in them is told. It ends like every recorder (`owner`), and after 
 from __future__ import annotations
 
 import asyncio
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,16 @@ def record(owner: Owner) -> None:
         _path(options.get("persona")),
         options.get("settings", {}),
     )
+    _allow_descriptors()
     asyncio.run(_serve(owner, task, listeners, configured))
+
+
+def _allow_descriptors() -> None:
+    """Each connection needs one; what is usual on Linux is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems call more than they allow infinite.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(
