@@ -39,7 +39,8 @@ controller.stop()
 IDLE = 2_000
 FUZZED = 10_000
 LARGE = 2_000_000_000
-WORDS = (b"EHLO a\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<a@b>\r\n", b"DATA\r\n", b".\r\n") + (
+WORDS = (
+    *(b"EHLO a\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<a@b>\r\n", b"DATA\r\n", b".\r\n"),
     *(b"BDAT 5\r\n", b"RSET\r\n", b"QUIT\r\n", b"VRFY x\r\n", b"x" * 2_000, b"\0\n", b"HELP\r\n"),
 )
 
@@ -95,22 +96,23 @@ def memory(pid: int) -> float:
 
 
 def compare(messages: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="smtpscope-bench-") as made, ours(Path(made)) as we:
-        with theirs() as they:
-            for _ in range(3):
-                our, their = (load(each.port, messages, 2_048, 10) for each in (we, they))
-                print(
-                    f"{messages / our:8,.0f} sessions/s, aiosmtpd {messages / their:8,.0f}:"
-                    f" {their / our:.2f} times",
-                    flush=True,
-                )
-            for _ in range(3):
-                our, their = (load(each.port, 20, 20_000_000, 1) for each in (we, they))
-                print(
-                    f"{400 / our:8,.0f} MB/s, aiosmtpd {400 / their:8,.0f}:"
-                    f" {their / our:.2f} times",
-                    flush=True,
-                )
+    with (
+        tempfile.TemporaryDirectory(prefix="smtpscope-bench-") as made,
+        ours(Path(made)) as we,
+        theirs() as they,
+    ):
+        for _ in range(3):
+            took = (load(each.port, messages, 2_048, 10) for each in (we, they))
+            tell("sessions/s", messages, *took)
+        for _ in range(3):
+            tell("MB/s", 400, *(load(each.port, 20, 20_000_000, 1) for each in (we, they)))
+
+
+def tell(unit: str, amount: int, our: float, their: float) -> None:
+    print(
+        f"{amount / our:8,.0f} {unit}, aiosmtpd {amount / their:8,.0f}: {their / our:.2f} times",
+        flush=True,
+    )
 
 
 def endure() -> None:
@@ -158,10 +160,8 @@ def large(we: Running) -> None:
             peak = max(peak, memory(we.pid))
         link.sendall(b".\r\n")
         reply = file.readline().decode().strip()
-    took = time.monotonic() - began
-    print(
-        f"{peak:.1f} MB at most while {sent / 1e9:.1f} GB came, {sent / took / 1e6:.0f} MB/s: {reply}"
-    )
+    rate = sent / (time.monotonic() - began) / 1e6
+    print(f"{peak:.1f} MB at most while {sent / 1e9:.1f} GB came, {rate:.0f} MB/s: {reply}")
 
 
 if __name__ == "__main__":
