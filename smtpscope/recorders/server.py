@@ -7,6 +7,7 @@ everything that crosses a socket is in the `Ledger` first.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ class Server:
                     make, listener.host, listener.port, backlog=BACKLOG
                 )
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno) if error.errno else str(error)
                 raise SmtpscopeError(
                     f"{listener} cannot be listened on ({reason}): choose another address or port"
                 ) from None
