@@ -21,6 +21,7 @@ import click
 from smtpscope import __version__
 from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
 from smtpscope.options import (
+    key_logs,
     on_terminal,
     port_option,
     review_options,
@@ -30,7 +31,10 @@ from smtpscope.options import (
     wants_screen,
     width,
 )
+from smtpscope.queue_command import queue
 from smtpscope.record_commands import sniff
+from smtpscope.serve_command import serve
+from smtpscope.sniffing import Sniffer
 
 FOUND = 3
 INTERRUPTED = 130
@@ -60,6 +64,8 @@ def cli() -> None:
 
 
 cli.add_command(sniff)
+cli.add_command(serve)
+cli.add_command(queue)
 
 
 @cli.command()
@@ -88,7 +94,8 @@ def read(
     if follow or options["format"] == "events" or (files == ("-",) and _is_stream(0)):
         from smtpscope.live import Showing, follow_captures
 
-        follow_captures(files, Showing(ports=frozenset(port), **options))
+        with Sniffer(port) as sniffer:
+            follow_captures(files, Showing(ports=frozenset(port), sniffing=sniffer, **options))
     else:
         _review(files, port, jobs, **options)
 
@@ -98,7 +105,9 @@ def home() -> None:
     """Choose on the screen what to review."""
     from smtpscope.tui.start import start
 
-    raise click.exceptions.Exit(start([]))
+    with Sniffer() as sniffer:
+        sniffer.ready()
+        raise click.exceptions.Exit(start([], sniffing=sniffer))
 
 
 @cli.command()
@@ -192,6 +201,7 @@ def _review(
     *,
     format: str,
     reveal_secrets: bool,
+    tls_keylog: tuple[str, ...],
     local_domain: tuple[str, ...],
     fail_on: str | None,
     filter: str,
@@ -209,16 +219,18 @@ def _review(
     if wants_screen(no_tui, fail_on) and _files(files):
         from smtpscope.tui.start import start
 
-        raise click.exceptions.Exit(
-            start(
+        with Sniffer(ports) as sniffer:
+            status = start(
                 [*files],
                 ports=frozenset(ports),
                 policy=policy,
                 jobs=jobs,
                 filter=filter,
                 reveal=reveal_secrets,
+                key_logs=key_logs(tls_keylog),
+                sniffing=sniffer,
             )
-        )
+        raise click.exceptions.Exit(status)
     spare_collector()
     render: Render[str] = partial(jsonl.dumps, reveal=reveal_secrets)
     if format == "text":
@@ -240,6 +252,7 @@ def _review(
                 jobs or usual_jobs(file),
                 ports=SMTP_PORTS.union(ports),
                 policy=policy,
+                key_logs=key_logs(tls_keylog),
                 on_progress=progress.update,
                 on_note=notes.append,
             )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.capture.tunnel import TunnelStripper
 from smtpscope.findings import judge
@@ -48,7 +49,8 @@ _GAP_RULES = {"lost": "gap", "snaplen": "snaplen-cut", "bound": "reassembly-boun
 class SessionDecoder:
     """One connection's events in, its `Session` out; `content` makes what takes a message.
 
-    `session` and `defects` are what is known so far.
+    `session` and `defects` are what is known so far. `key_log` has the secrets of TLS, and `tap`
+    sees what the dialogue gets.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class SessionDecoder:
         policy: Policy = NO_POLICY,
         content: Callable[[], Content] = Content,
         comments: Mapping[int, bytes] = NO_COMMENTS,
+        key_log: KeyLog | None = None,
+        tap: Callable[[StreamEvent], object] | None = None,
     ) -> None:
         self._policy = policy
         self._builder = SessionBuilder(opened, capture)
@@ -65,7 +69,8 @@ class SessionDecoder:
         self._comments = comments
         self._dialogue = Dialogue(content, midstream=not opened.handshake)
         self._tunnel = TunnelStripper()
-        self._tls = TlsStage()
+        self._tls = TlsStage(key_log)
+        self._tap = tap
         # Nothing but the dialogue has a say in what comes: no tunnel, no TLS.
         self._plain = False
         self.defects: list[Defect] = []
@@ -92,6 +97,8 @@ class SessionDecoder:
         if self._plain and not isinstance(event, Noted):
             if not isinstance(event, Data):
                 self._observe(event)
+            if self._tap is not None:
+                self._tap(event)
             found = dialogue.feed(event)
             if dialogue.upgraded:
                 self._upgrade(found)
@@ -111,6 +118,7 @@ class SessionDecoder:
         for transaction in session.transactions:
             message_of(transaction)
         self._describe(session)
+        self._tell_unopened()
         if ended and session.tls is None and self._dialogue.one_sided:
             self.note(Defect("one-direction", Span(Direction.CLIENT, 0, 0)))
         if session.state != "quit" and self._closing is not None:
@@ -122,6 +130,16 @@ class SessionDecoder:
             session.whole = False
         self._judge(session, ended)
         return session
+
+    def _tell_unopened(self) -> None:
+        """What could have been opened, for there were secrets, and was not."""
+        opener = self._tls.opener
+        if opener is None or not opener.keys.used:
+            return
+        for direction, problem in zip(Direction, opener.problems, strict=True):
+            if problem is not None:
+                end = opener.ends[direction]
+                self.note(Defect("tls-not-opened", Span(direction, end, end), problem))
 
     def snapshot(self) -> Session:
         """What is complete of a session that goes on: it holds until the next event is fed."""
@@ -142,6 +160,8 @@ class SessionDecoder:
         if self._tls.observer is not None:
             session.tls = self._tls.observer.info
             session.tls_mode = self._tls.mode
+        if self._tls.opener is not None:
+            session.secrets = self._tls.opener.keys.used
 
     def _judge(self, session: Session, ended: bool) -> None:
         pipelining = any(each.keyword == "PIPELINING" for each in session.capabilities)
@@ -197,6 +217,8 @@ class SessionDecoder:
                 if isinstance(passed, Noted):
                     self.note(passed.defect)
                     continue
+                if self._tap is not None:
+                    self._tap(passed)
                 found += dialogue.feed(passed)
                 if dialogue.upgraded:
                     self._tls.expect()

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.layers import Field, dissect_packet
 from smtpscope.capture.packets import segments
 from smtpscope.capture.parts import Part, Parts
@@ -59,8 +60,8 @@ class Packet(NamedTuple):
 
 class Place(NamedTuple):
     """What the index knows of a session: the files of its capture, its number there, where its
-    packets lie (`Trail.packed`), what it shows `beside` the others, the server's port, and whether
-    it may still go `on`."""
+    packets lie (`Trail.packed`), what it shows `beside` the others, the server's port, the
+    `secrets` of its TLS (lines of a key log), and whether it may still go `on`."""
 
     parts: Sequence[Part]
     name: str
@@ -68,6 +69,7 @@ class Place(NamedTuple):
     port: int
     packets: bytes
     beside: str
+    secrets: bytes = b""
     on: bool = False
 
 
@@ -124,9 +126,17 @@ class Details:
         """The octets of a span as they were on the wire, by the packets that brought them."""
         found: list[Piece] = []
         end = min(span.end, span.start + limit)
-        for event in self._events():
+
+        def take(event: StreamEvent) -> None:
             if isinstance(event, Data) and event.direction is span.direction:
-                found += _pieces(event, span.start, end)
+                found.extend(_pieces(event, span.start, end))
+
+        if self._place.secrets:
+            # What TLS hid is known where it is decoded alone.
+            self._decode(Content, take)
+        else:
+            for event in self._events():
+                take(event)
         return found
 
     def packet(self, number: int) -> Packet:
@@ -145,13 +155,21 @@ class Details:
         """Every layer and field of a packet."""
         return dissect_packet(packet.linktype, packet.frame)
 
-    def _decode(self, content: Callable[[], Content]) -> Session:
+    def _decode(
+        self,
+        content: Callable[[], Content],
+        tap: Callable[[StreamEvent], object] | None = None,
+    ) -> Session:
         place = self._place
+        key_log = KeyLog()
+        key_log.add(place.secrets)
         decoder: SessionDecoder | None = None
         for event in self._events():
             if decoder is None:
                 assert isinstance(event, Opened)
-                decoder = SessionDecoder(event, place.name, self._policy, content)
+                decoder = SessionDecoder(
+                    event, place.name, self._policy, content, key_log=key_log, tap=tap
+                )
             else:
                 decoder.feed(event)
         if decoder is None:

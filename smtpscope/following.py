@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.packets import segments
 from smtpscope.capture.pcap import PacketBatch, open_capture
 from smtpscope.decode import SessionDecoder
@@ -48,6 +49,7 @@ class Watched:
         capture: str,
         policy: Policy,
         comments: Mapping[int, bytes],
+        key_log: KeyLog,
     ) -> None:
         self.number = number
         self.ended = False
@@ -56,6 +58,7 @@ class Watched:
         self._capture = capture
         self._policy = policy
         self._comments = comments
+        self._key_log = key_log
         # Many connections never say anything.
         self._decoder: SessionDecoder | None = None
         self._new: list[Exchange] = []
@@ -94,7 +97,13 @@ class Watched:
         return self._decoder
 
     def _begin(self) -> SessionDecoder:
-        decoder = SessionDecoder(self._opened, self._capture, self._policy, comments=self._comments)
+        decoder = SessionDecoder(
+            self._opened,
+            self._capture,
+            self._policy,
+            comments=self._comments,
+            key_log=self._key_log,
+        )
         decoder.session.number = self.number
         return decoder
 
@@ -151,7 +160,8 @@ class Follower:
     a few times a second while nothing comes. It ends when it is told to `stop`, or where the
     capture can't be longer.
 
-    `exchanges`: they are wanted, not only the sessions. `trails` as with `read_sessions`. Raises
+    `exchanges`: they are wanted, not only the sessions. `trails` and `key_logs` as with
+    `read_sessions`. Raises
     `NoCaptureError` where the input is no capture.
     """
 
@@ -163,6 +173,7 @@ class Follower:
         policy: Policy = NO_POLICY,
         trails: bool = False,
         exchanges: bool = True,
+        key_logs: Sequence[str] = (),
     ) -> None:
         self.reader = open_capture(source, follow=True)
         self.packets = 0
@@ -173,6 +184,7 @@ class Follower:
         self._assembler = StreamAssembler(ports, trails=trails)
         self._dissector = Dissector()
         self._comments = PacketComments(self.reader.comments)
+        self._key_log = KeyLog(key_logs, follow=True)
         self._across = Across()
         self._open: dict[int, Watched] = {}
         self._unreadable = 0
@@ -196,9 +208,8 @@ class Follower:
 
     def notes(self) -> list[str]:
         """What the capture itself leaves to be told, in words for the user."""
-        return capture_notes(self.reader, self._unreadable) + eviction_notes(
-            self._assembler.evicted
-        )
+        notes = capture_notes(self.reader, self._unreadable)
+        return [*notes, *eviction_notes(self._assembler.evicted), *self._key_log.problems]
 
     def __iter__(self) -> Iterator[list[Watched]]:
         with self.reader:
@@ -209,6 +220,7 @@ class Follower:
     def _feed(self, batch: PacketBatch) -> list[Watched]:
         self.packets += len(batch)
         self._comments.update()
+        self._key_log.take(self.reader.secrets)
         found = segments(batch, self._dissector)
         self._unreadable += found.unreadable
         events = self._assembler.feed(found)
@@ -244,5 +256,12 @@ class Follower:
         # Every connection's first event says that it opens.
         assert isinstance(opened, Opened)
         self.sessions += 1
-        comments = self._comments.by_packet
-        return Watched(self.sessions, connection, opened, self._name, self._policy, comments)
+        return Watched(
+            self.sessions,
+            connection,
+            opened,
+            self._name,
+            self._policy,
+            self._comments.by_packet,
+            self._key_log,
+        )

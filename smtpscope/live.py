@@ -9,33 +9,44 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from smtpscope.errors import SmtpscopeError, UsageError
 from smtpscope.findings.walk import Policy
-from smtpscope.options import tell, tell_notes, text_options, wants_screen
+from smtpscope.options import key_logs, tell, tell_notes, text_options, wants_screen
 from smtpscope.places import new_recording
 from smtpscope.recorder import Recorder
 
+if TYPE_CHECKING:
+    from smtpscope.tui.sniff import Sniffing
+
+IMPATIENCE = 0.5
+"""Seconds after which another signal is meant as one."""
 FOUND = 3
 INTERRUPTED = 130
 
 
 class Showing(NamedTuple):
-    """How sessions are shown: the options that all commands have, and the ports for SMTP."""
+    """How sessions are shown: the options that all commands have, and the ports for SMTP.
+
+    `sniffing` starts recordings that are asked for on the screen.
+    """
 
     ports: frozenset[int]
     format: str
     reveal_secrets: bool
+    tls_keylog: tuple[str, ...]
     local_domain: tuple[str, ...]
     fail_on: str | None
     filter: str
     no_tui: bool
+    sniffing: Sniffing | None = None
 
     def screen(self, *, piped: bool = False) -> bool:
         """Whether the screen is wanted, and possible."""
@@ -77,20 +88,36 @@ def follow_captures(files: Sequence[str], showing: Showing) -> None:
 
 
 def record(
-    recorder: Recorder, task: Mapping[str, Any], showing: Showing, sessions: int | None = None
+    recorder: Recorder,
+    task: Mapping[str, Any],
+    showing: Showing,
+    sessions: int | None = None,
+    *,
+    quiet: bool = False,
 ) -> None:
     """Let a recorder begin, and show what it records until it ends, or so many `sessions` have
-    ended; the exit status is raised. Raises `RecorderError`."""
+    ended; the exit status is raised. `quiet`: nobody looks. Raises `RecorderError`."""
     recorder.begin(task)
-    if task["detach"] and not showing.screen():
-        _tell_detached(recorder)
-        return
-    if showing.screen():
+    # Whatever is said on ports of ours is SMTP.
+    showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
+    if quiet:
+        _wait(recorder)
+    elif showing.screen():
         _show(recorder.path, showing, recorder)
+    elif task["detach"]:
+        _tell_detached(recorder)
     else:
-        where = ", ".join(recorder.told.get("interfaces", ()))
-        tell(f"recording {where} into {recorder.path}; Ctrl-C ends it")
+        tell(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
         _print(recorder.path, showing, recorder, sessions)
+
+
+def _wait(recorder: Recorder) -> None:
+    with _ending(recorder) as ending:
+        recorder.wait(lambda: ending.signal is not None)
+    if recorder.problem is not None:
+        raise SmtpscopeError(recorder.problem)
+    if ending.signal == signal.SIGINT:
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
 def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None:
@@ -102,11 +129,13 @@ def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None
         policy=showing.policy(),
         filter=showing.filter,
         reveal=showing.reveal_secrets,
+        key_logs=key_logs(showing.tls_keylog),
         live=True,
         recorder=recorder,
+        sniffing=showing.sniffing,
     )
     if recorder is not None:
-        _tell_end(recorder)
+        tell_end(recorder)
     raise click.exceptions.Exit(status)
 
 
@@ -131,7 +160,12 @@ def _print(
         events = TextEvents(**text_options(reveal))
     filter = filters.parse(showing.filter) if showing.filter.strip() else None
     with _ending(recorder) as ending:
-        follower = Follower(path, ports=SMTP_PORTS | showing.ports, policy=showing.policy())
+        follower = Follower(
+            path,
+            ports=SMTP_PORTS | showing.ports,
+            policy=showing.policy(),
+            key_logs=key_logs(showing.tls_keylog),
+        )
 
         def watch() -> None:
             if ending.signal is not None or (recorder is not None and not recorder.alive):
@@ -148,7 +182,7 @@ def _print(
         )
     tell_notes(follower.reader.name, follower.notes())
     if recorder is not None:
-        _tell_end(recorder)
+        tell_end(recorder)
     if ending.signal == signal.SIGINT:
         raise click.exceptions.Exit(INTERRUPTED)
     if showing.fail_on is not None and printed.worst >= Severity[showing.fail_on.upper()]:
@@ -160,12 +194,17 @@ class _Ending:
 
     def __init__(self, recorder: Recorder | None) -> None:
         self.signal: int | None = None
+        self._taken = 0.0
         self._recorder = recorder
 
     def take(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            # timeout(1) tells the process, and then all of its group.
+            if time.monotonic() - self._taken < IMPATIENCE:
+                return
             raise KeyboardInterrupt
         self.signal = number
+        self._taken = time.monotonic()
         if self._recorder is not None:
             self._recorder.ask_to_end()
 
@@ -185,7 +224,8 @@ def _ending(recorder: Recorder | None) -> Iterator[_Ending]:
             recorder.stop()
 
 
-def _tell_end(recorder: Recorder) -> None:
+def tell_end(recorder: Recorder) -> None:
+    """Say what became of a recording. Raises `SmtpscopeError` where it did not go well."""
     if recorder.detached and recorder.alive:
         _tell_detached(recorder)
         return

@@ -14,6 +14,12 @@ SHOWN_NOTES = 10
 """Lines that tell what is wrong with one capture."""
 
 
+REVIEW_OPTIONS = (
+    *("no_tui", "reveal_secrets", "tls_keylog", "local_domain", "filter", "fail_on", "format"),
+)
+"""What `review_options` adds, by their names."""
+
+
 def review_options(command: Any) -> Any:
     """The options of everything that shows sessions."""
     for option in (
@@ -22,6 +28,12 @@ def review_options(command: Any) -> Any:
         ),
         click.option(
             "--reveal-secrets", is_flag=True, help="Show passwords and tokens of AUTH exchanges."
+        ),
+        click.option(
+            "--tls-keylog",
+            metavar="FILE",
+            multiple=True,
+            help="TLS secrets as SSLKEYLOGFILE has them, which is read anyway. Repeatable.",
         ),
         click.option(
             "--local-domain",
@@ -61,6 +73,14 @@ port_option = click.option(
     multiple=True,
     help="Take this TCP port for SMTP, too. Repeatable.",
 )
+
+
+def key_logs(named: tuple[str, ...]) -> tuple[str, ...]:
+    """The files of TLS secrets: those that are named, and what the environment names."""
+    usual_one = os.environ.get("SSLKEYLOGFILE", "")
+    # Programs make it when they first need it.
+    found = [*named, *([usual_one] if usual_one and os.path.exists(usual_one) else [])]
+    return tuple(os.path.abspath(each) for each in dict.fromkeys(found))
 
 
 def usual(option: str) -> bool:

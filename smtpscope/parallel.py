@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, NamedTuple, TypeVar
 
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.pcap import open_capture
 from smtpscope.errors import SmtpscopeError
 from smtpscope.findings import join
@@ -67,6 +68,7 @@ class _Task(NamedTuple, Generic[_T]):
     ports: frozenset[int]
     policy: Policy
     trails: bool
+    key_logs: tuple[str, ...]
     render: Render[_T]
 
 
@@ -121,6 +123,7 @@ def read_rendered(
     ports: frozenset[int] = SMTP_PORTS,
     policy: Policy = NO_POLICY,
     trails: bool = False,
+    key_logs: Sequence[str] = (),
     on_progress: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Rendered[_T]]:
@@ -137,6 +140,7 @@ def read_rendered(
             ports=ports,
             policy=policy,
             trails=trails,
+            key_logs=key_logs,
             on_progress=on_progress,
             on_note=on_note,
         ):
@@ -148,7 +152,7 @@ def read_rendered(
         # What is no capture is told here.
         pass
     context = quick_context()
-    task = _Task(Path(source), jobs, ports, policy, trails, render)
+    task = _Task(Path(source), jobs, ports, policy, trails, tuple(key_logs), render)
     workers: list[_Worker[_T]] = []
     try:
         for share in range(jobs):
@@ -311,6 +315,7 @@ def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
         pipe.send(results)
         ahead -= 1
 
+    key_log = KeyLog(task.key_logs)
     with open_capture(task.source) as reader:
         decoder = ShareDecoder(
             Path(reader.name).name,
@@ -320,13 +325,16 @@ def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
             task.shares,
             trails=task.trails,
             comments=reader.comments,
+            secrets=reader.secrets,
+            key_log=key_log,
         )
         for batch in reader:
             report(decoder.feed(batch))
         report(decoder.finish())
         while ahead:
             write()
-        pipe.send(_Done(decoder.evicted, capture_notes(reader, decoder.unreadable)))
+        notes = capture_notes(reader, decoder.unreadable) + key_log.problems
+        pipe.send(_Done(decoder.evicted, notes))
 
 
 def _rendered(session: Session, render: Render[_T]) -> Rendered[_T] | None:

@@ -43,13 +43,18 @@ def bundled_captures() -> list[Path]:
     raise SmtpscopeError("the bundled captures are missing: install smtpscope again")
 
 
+def recordings_folder() -> Path:
+    """Where recordings lie that nobody named."""
+    return state_folder() / "recordings"
+
+
 def new_recording(kind: str, folder: Path | None = None) -> Path:
     """A path for a recording that nobody named; in a folder of its own where there is no home."""
     name = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.pcapng"
     if folder is not None:
         return folder / name
     try:
-        return private_folder(state_folder() / "recordings") / name
+        return private_folder(recordings_folder()) / name
     except SmtpscopeError:
         return Path(tempfile.mkdtemp(prefix="smtpscope-")) / name
 

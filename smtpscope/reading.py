@@ -16,8 +16,9 @@ from typing import BinaryIO, Generic, NamedTuple, TypeVar
 from smtpscope.capture.connection import Connection
 from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.packets import segments
-from smtpscope.capture.pcap import CaptureReader, Comment, PacketBatch, open_capture
+from smtpscope.capture.pcap import CaptureReader, Comment, PacketBatch, Secret, open_capture
 from smtpscope.decode import SessionDecoder
 from smtpscope.findings import join
 from smtpscope.findings.across import Across, Joined, Trace, trace_of
@@ -118,8 +119,8 @@ class ShareDecoder:
     """Batches of packets in, reports of finished sessions out.
 
     `share` and `shares`: of so many equal shares of the connections, only the one with this number
-    (from 0 on) is decoded. With `trails` each session says where its packets lie; `comments` are
-    those of the capture, which may grow.
+    (from 0 on) is decoded. With `trails` each session says where its packets lie; `comments` and
+    `secrets` are those of the capture, which may grow; `key_log` has other secrets.
     """
 
     def __init__(
@@ -132,8 +133,12 @@ class ShareDecoder:
         *,
         trails: bool = False,
         comments: Sequence[Comment] = (),
+        secrets: Sequence[Secret] = (),
+        key_log: KeyLog | None = None,
     ) -> None:
         self._comments = PacketComments(comments)
+        self._secrets = secrets
+        self._key_log = KeyLog() if key_log is None else key_log
         self._capture = capture
         self._policy = policy
         self._share = share
@@ -150,6 +155,7 @@ class ShareDecoder:
 
     def feed(self, batch: PacketBatch) -> Report[Session]:
         self._comments.update()
+        self._key_log.take(self._secrets)
         found = segments(batch, self._dissector)
         self.unreadable += found.unreadable
         if self._shares > 1:
@@ -197,7 +203,11 @@ class ShareDecoder:
 
     def _begin(self, opened: Opened) -> SessionDecoder:
         return SessionDecoder(
-            opened, self._capture, self._policy, comments=self._comments.by_packet
+            opened,
+            self._capture,
+            self._policy,
+            comments=self._comments.by_packet,
+            key_log=self._key_log,
         )
 
     def _finish(
@@ -216,6 +226,7 @@ def read_sessions(
     ports: frozenset[int] = SMTP_PORTS,
     policy: Policy = NO_POLICY,
     trails: bool = False,
+    key_logs: Sequence[str] = (),
     on_progress: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Session]:
@@ -223,13 +234,20 @@ def read_sessions(
 
     `source` is a path or a binary stream; `ports` are those whose connections are all taken for
     SMTP; `policy` is what the user says of the servers; with `trails` each session says where its
-    packets lie. `on_progress` is called after each batch,
+    packets lie; `key_logs` are files of TLS secrets. `on_progress` is called after each batch,
     `on_note` at the end with each thing that the capture itself leaves to be told: damage, drops,
     bounds. Raises `NoCaptureError` where the input is no capture.
     """
     with open_capture(source) as reader:
+        key_log = KeyLog(key_logs)
         decoder = ShareDecoder(
-            Path(reader.name).name, ports, policy, trails=trails, comments=reader.comments
+            Path(reader.name).name,
+            ports,
+            policy,
+            trails=trails,
+            comments=reader.comments,
+            secrets=reader.secrets,
+            key_log=key_log,
         )
         sequencer: Sequencer[Session] = Sequencer()
         for batch in reader:
@@ -238,7 +256,8 @@ def read_sessions(
                 on_progress(reader.consumed, reader.size, sequencer.begun)
         yield from _completed(sequencer, decoder.finish())
         if on_note is not None:
-            for note in capture_notes(reader, decoder.unreadable) + eviction_notes(decoder.evicted):
+            notes = capture_notes(reader, decoder.unreadable) + eviction_notes(decoder.evicted)
+            for note in [*notes, *key_log.problems]:
                 on_note(note)
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import port_option, review_options, tell
-
-if TYPE_CHECKING:
-    from smtpscope.recorders.privilege import User
-
-DEFAULT_SIZE = 100_000_000
-DEFAULT_KEPT = 10
-"""A recording that nobody named is rotated at this size, and so many files are kept."""
+from smtpscope.options import port_option, review_options
+from smtpscope.sniffing import DEFAULT_KEPT, DEFAULT_ROTATION, Sniffer, Wanted
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -137,91 +127,47 @@ def sniff(
     """
     from smtpscope.filters import parse
     from smtpscope.live import Showing, record
-    from smtpscope.places import new_recording
-    from smtpscope.reading import SMTP_PORTS
-    from smtpscope.recorder import Recorder
-    from smtpscope.recorders import privilege
 
     if list_interfaces:
         _list_interfaces()
         return
     parse(options["filter"])
     ends = dict(autostop)
-    showing = Showing(ports=frozenset(port), **options)
+    sniffer = Sniffer(port)
+    showing = Showing(ports=frozenset(port), sniffing=sniffer, **options)
     if detach and "sessions" in ends and not showing.screen():
         raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
-    user = privilege.target()
-    recorder = Recorder("sniff", detached=detach)
+    wanted = Wanted(
+        interface,
+        capture_filter,
+        promiscuous,
+        write or "",
+        rotation(rotate, keep, named=write is not None),
+        count,
+        ends.get("duration"),
+        detach,
+    )
+    recorder = None
     try:
-        # Nothing from here on has more rights than that user.
-        folder = _become(user)
-        path = os.path.abspath(write) if write else str(new_recording("sniff", folder))
-        task = {
-            "interfaces": list(interface) or ["any"],
-            "filter": capture_filter,
-            "ports": sorted(SMTP_PORTS.union(port)),
-            "promiscuous": promiscuous,
-            "path": path,
-            "rotation": _rotation(rotate, keep, named=write is not None),
-            "packets": count,
-            "seconds": ends.get("duration"),
-            "detach": detach,
-            "user": [user.uid, user.gid] if user is not None else None,
-        }
-        sessions = ends.get("sessions")
-        record(recorder, task, showing, int(sessions) if sessions else None)
+        sniffer.give_up(detached=detach)
+        recorder = sniffer.take()
+        sessions = int(ends["sessions"]) if "sessions" in ends else None
+        record(recorder, sniffer.task(wanted), showing, sessions)
     finally:
-        recorder.stop()
+        sniffer.close()
+        if recorder is not None:
+            recorder.stop()
 
 
-def _become(user: User | None) -> Path | None:
-    """Go on without privileges: as the one who called sudo or as nobody, with their home.
-
-    Returns the folder for recordings where the usual one would not do.
-    """
-    import pwd
-    import tempfile
-
-    from smtpscope.recorders import privilege
-
-    if user is None:
-        privilege.drop(None)
-        return None
-    hidden = next((path for path in _needed() if not privilege.may_read(user, path)), None)
-    if hidden is not None:
-        tell(
-            f"what shows the recording goes on as root, for {user.name} may not read"
-            f" {hidden.resolve()}: install smtpscope for all users, or run it with sudo from an"
-            " account of your own"
-        )
-        folder = tempfile.mkdtemp(prefix="smtpscope-")
-        os.chown(folder, user.uid, user.gid)
-        privilege.drop(None, keep=privilege.CAP_DAC_READ_SEARCH)
-        return Path(folder)
-    privilege.drop(user)
-    try:
-        home = pwd.getpwuid(user.uid).pw_dir
-    except KeyError:
-        home = "/nonexistent"
-    os.environ |= {"HOME": home, "USER": user.name, "LOGNAME": user.name}
-    return None
-
-
-def _needed() -> list[Path]:
-    """What must be readable to go on: this package, Python, and what was installed with it."""
-    numpy = importlib.util.find_spec("numpy")
-    found = [__file__, sys.executable, os.__file__, numpy.origin if numpy else None]
-    return [Path(each) for each in found if each]
-
-
-def _rotation(
+def rotation(
     rotate: tuple[tuple[str, float], ...], keep: int | None, *, named: bool
 ) -> list[float | None] | None:
+    """The rotation of a recording: size, age, files to keep; None for one file."""
     at = dict(rotate)
     if not at:
         if keep is not None:
             raise UsageError("--keep is for recordings that are rotated: add --rotate 100M")
-        return None if named else [DEFAULT_SIZE, None, DEFAULT_KEPT]
+        return None if named else DEFAULT_ROTATION
     return [at.get("size"), at.get("seconds"), keep or DEFAULT_KEPT]
 
 

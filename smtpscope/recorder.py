@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from smtpscope.errors import SmtpscopeError
 
 PATIENCE = 10.0
 """Seconds in which a recorder that was told to end does so."""
+_MOMENT = 0.2
 MAX_ANSWER = 1 << 20
 """Octets of one answer."""
 
@@ -29,6 +30,9 @@ _START = (
 )
 # The folder in which it is started is nothing to import from: it may be anybody's.
 _OPTIONS = ("-P", "-c", _START)
+
+
+_DOING = {"sniff": "sniffing", "serve": "serving", "pipe": "recording"}
 
 
 class RecorderError(SmtpscopeError):
@@ -88,9 +92,8 @@ class Recorder:
     @property
     def doing(self) -> str:
         """What it does, in words for a title."""
-        if self.name == "sniff":
-            return f"sniffing {', '.join(self.told.get('interfaces', ()))}"
-        return "recording standard input"
+        where = ", ".join(self.told.get("interfaces", ()))
+        return f"{_DOING[self.name]} {where}" if where else "recording standard input"
 
     @property
     def pid(self) -> int:
@@ -104,12 +107,27 @@ class Recorder:
         self._ended()
         return False
 
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether it records, and ends when this process does."""
+        return not self.detached and self.alive
+
     def ask_to_end(self) -> None:
         """Tell it to end, and do not wait; one that was detached goes on."""
         stdin = self._process.stdin
         if not self.detached and stdin is not None and not stdin.closed:
             with suppress(BrokenPipeError):
                 stdin.close()
+
+    def wait(self, enough: Callable[[], bool]) -> None:
+        """Wait until it has ended, or it is `enough`."""
+        while not enough():
+            try:
+                self._process.wait(_MOMENT)
+            except subprocess.TimeoutExpired:
+                continue
+            self._ended()
+            return
 
     def stop(self) -> None:
         """End it and wait until all is written; one that was detached goes on."""

@@ -44,6 +44,7 @@ class Review:
         jobs: int | None = None,
         cache_limit: int = DEFAULT_LIMIT,
         live: bool = False,
+        key_logs: tuple[str, ...] = (),
         recorder: Recorder | None = None,
     ) -> None:
         self.captures = tuple(os.path.abspath(capture) for capture in captures)
@@ -51,6 +52,7 @@ class Review:
         self.names = tuple(Path(capture).name for capture in captures)
         self.policy = policy
         self._ports = ports
+        self._key_logs = key_logs
         self._jobs = jobs
         self._process: BaseProcess | None = None
         self._store = Store(limit=cache_limit)
@@ -62,14 +64,22 @@ class Review:
 
     def _open(self) -> Index:
         try:
-            key = key_of(self.captures, self._ports, self.policy)
+            key = key_of(self.captures, self._ports, self.policy, self._key_logs)
         except OSError as error:
             raise NoCaptureError(f"{error.filename}: {error.strerror}; check the path") from None
         found = None if self.live else self._store.find(key, self.names)
         if found is not None:
             return found
         path = self._store.new(key)
-        task = Task(path, self.captures, self._ports, self.policy, self._jobs, self.live)
+        task = Task(
+            path,
+            self.captures,
+            self._ports,
+            self.policy,
+            self._jobs,
+            self.live,
+            self._key_logs,
+        )
         self._process = start(run, task)
         return Index(path, key, self.names)
 
@@ -148,7 +158,7 @@ class Review:
 
         Raises `SmtpscopeError`, `DamagedError` among them.
         """
-        packets, beside = self.index.details(row.id)
+        packets, beside, secrets = self.index.details(row.id)
         place = Place(
             self._parts(row.capture, cancelled),
             self.names[row.capture],
@@ -156,6 +166,7 @@ class Review:
             row.port,
             packets,
             beside,
+            secrets,
             self.live and row.state == "open" and self.reading,
         )
         return Details(place, self.policy, cancelled)

@@ -93,7 +93,7 @@ class Session:
     `dropped` counts exchanges beyond `MAX_EXCHANGES`. `closed_by` is who sent the first FIN or RST.
     `whole`: the capture has all of it from its beginning, both directions, without gaps. `beside`
     is what it shows beside the earlier sessions of its capture; `packets` says where its packets
-    lie, where that was asked for.
+    lie, where that was asked for; `secrets` are the lines of the key log that opened its TLS.
     """
 
     number: int
@@ -121,6 +121,7 @@ class Session:
     timing: Timing = NOT_TIMED
     beside: tuple[Defect, ...] = ()
     packets: bytes = b""
+    secrets: bytes = b""
 
     @property
     def messages(self) -> list[Message]:

@@ -63,7 +63,8 @@ def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
         yield from _exchange_rows(session, exchange, index, findings, reveal)
     last = len(session.exchanges)
     if session.tls is not None:
-        yield Row(None, Direction.CLIENT, "tls", _tls(session.tls), "encrypted", last)
+        meaning = "decrypted" if session.tls.decrypted else "encrypted"
+        yield Row(None, Direction.CLIENT, "tls", _tls(session.tls), meaning, last)
     yield from findings.rest(last)
 
 

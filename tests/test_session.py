@@ -28,7 +28,9 @@ def test_a_message_given_up_between_two_chunks_lets_its_octets_go(
             held.append(sum(content.message is None for content in contents))
 
     contents: list[Watched] = []
-    monkeypatch.setattr(SessionDecoder.__init__, "__defaults__", (NO_POLICY, Watched))
+    _, _, *others = SessionDecoder.__init__.__defaults__ or ()
+    defaults = (NO_POLICY, Watched, *others)
+    monkeypatch.setattr(SessionDecoder.__init__, "__defaults__", defaults)
     turns = [*START]
     for _ in range(20):
         turns += [("C", b"MAIL FROM:<a@b>\r\n"), ("S", b"250 ok\r\n")]

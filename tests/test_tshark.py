@@ -27,6 +27,9 @@ CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcap*"))
 SMTP_PORTS = (24, 25, 587)
 """Where tshark is told to find SMTP. On 465 it looks for TLS by itself, as it should."""
 
+KEYS = "-keys.pcapng"
+"""What the names of captures end with that have the secrets of their TLS."""
+
 PSEUDO_VERBS = frozenset({".", "(auth)", "(unreadable)", ""})
 """What is no command line; tshark shows these as data."""
 
@@ -73,7 +76,7 @@ Witness = dict[tuple[str, frozenset[int]], Said]
 
 @pytest.fixture(scope="module")
 def witness(tmp_path_factory: pytest.TempPathFactory) -> Witness:
-    """What tshark finds outside TLS. It starts slowly, so it reads all captures as one."""
+    """What tshark finds. It starts slowly, so it reads all captures as one."""
     if shutil.which("tshark") is None or shutil.which("mergecap") is None:
         if os.environ.get("SMTPSCOPE_CI"):
             pytest.fail("tshark is not installed, and SMTPSCOPE_CI demands it")
@@ -81,11 +84,21 @@ def witness(tmp_path_factory: pytest.TempPathFactory) -> Witness:
     joined = tmp_path_factory.mktemp("tshark") / "all.pcapng"
     subprocess.run(["mergecap", "-a", "-w", joined, *CAPTURES], check=True, timeout=60)
     sources = [capture.name for capture in CAPTURES for _ in range(_count(capture))]
+    packets = [
+        (sources[int(packet["frame"]["frame.number"]) - 1], packet) for packet in _dissected(joined)
+    ]
+    # mergecap loses secrets.
+    packets = [(source, packet) for source, packet in packets if not source.endswith(KEYS)]
+    packets += [
+        (capture.name, packet)
+        for capture in CAPTURES
+        if capture.name.endswith(KEYS)
+        for packet in _dissected(capture)
+    ]
     found: Witness = {}
-    for packet in _dissected(joined):
+    for source, packet in packets:
         tcp = packet["tcp"]
         ports = frozenset((int(tcp["tcp.srcport"]), int(tcp["tcp.dstport"])))
-        source = sources[int(packet["frame"]["frame.number"]) - 1]
         said = found.setdefault((source, ports), Said([], []))
         for tree in _trees(packet["smtp"]):
             if "smtp.req.command" in tree:
@@ -155,12 +168,13 @@ def _count(capture: Path) -> int:
 
 
 def _dissected(capture: Path) -> list[dict[str, Any]]:
-    command = ["tshark", "-n", "-r", str(capture), "-Y", "smtp and not tls"]
+    command = ["tshark", "-n", "-r", str(capture), "-Y", "smtp"]
     command += ["-T", "json", "--no-duplicate-keys", "-J", "frame tcp smtp"]
     for option in ("tcp.desegment_tcp_streams", "smtp.desegment_lines", "smtp.desegment_data"):
         command += ["-o", f"{option}:TRUE"]
     for port in SMTP_PORTS:
         command += ["-d", f"tcp.port=={port},smtp"]
+    command += ["-d", "tls.port==465,smtp"]
     output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     return [packet["_source"]["layers"] for packet in json.loads(output)]
 

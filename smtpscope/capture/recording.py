@@ -361,6 +361,12 @@ def number_in_series(path: Path) -> int:
     return int(match["number"]) if match is not None else 0
 
 
+def series_of(path: Path) -> Path:
+    """What all files of a rotated recording have in common; another file's own path."""
+    match = _NUMBERED.fullmatch(path.name)
+    return path if match is None else path.with_name(match["stem"] + match["suffix"])
+
+
 _NUMBERED = re.compile(
     r"(?P<stem>.*)-(?P<number>[0-9]{5}|[1-9][0-9]{5,})(?P<suffix>(?:\.[^.]*)?)", re.DOTALL
 )

@@ -1,8 +1,8 @@
 """The reverse of reassembly: what crossed a socket, as the TCP segments that a recording holds.
 
 In: who said what when, as a program sees it. Out: IP packets (link type RAW) with a handshake,
-segments in order and a close, which decode to the same octets (RFC 9293 §3.5, §3.6). No socket tells
-of retransmissions and windows: there are none. TCP checksums are zero, IP's are right.
+segments in order and a close, which decode to the same octets (RFC 9293 §3.5, §3.6). No socket
+tells of retransmissions and windows: there are none. TCP checksums are zero, IP's are right.
 """
 
 from __future__ import annotations

@@ -50,9 +50,10 @@ class TlsInfo:
     hello; a number without a name stands as hexadecimal ("0xC0FF"). `sni`, `alpn` (chosen, visible
     up to TLS 1.2) and `alpn_offered` (the first `MAX_PROTOCOLS`) quote the wire: hostile until
     `display` has mapped them. `alerts` are the first `MAX_ALERTS`. `established`: both sides
-    changed to encryption and neither gave up at once. `certificate` is the server's own one in DER,
-    visible up to TLS 1.2, None beyond `MAX_CERTIFICATE` octets. `records` counts the records begun,
-    `octets` all that was fed, headers included.
+    changed to encryption and neither gave up at once. `decrypted`: some of it was opened.
+    `certificate` is the server's own one in DER, visible up to TLS 1.2 or where it was decrypted,
+    None beyond `MAX_CERTIFICATE` octets. `records` counts the records begun, `octets` all that was
+    fed, headers included.
     """
 
     version: str | None = None
@@ -63,6 +64,7 @@ class TlsInfo:
     alpn_offered: tuple[str, ...] = ()
     resumed: bool | None = None
     established: bool = False
+    decrypted: bool = False
     alerts: list[Alert] = field(default_factory=list)
     certificate: bytes | None = None
     records: list[int] = field(default_factory=lambda: [0, 0])

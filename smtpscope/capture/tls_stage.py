@@ -1,4 +1,4 @@
-"""Between TCP and SMTP: passes plain text on and keeps TLS back, which it observes.
+"""Between TCP and SMTP: passes plain text on, and of TLS what a key log opens; it observes both.
 
 At a connection's beginning, and again after `expect` said that STARTTLS was accepted, the octets
 themselves tell what they are (RFC 8446 §5.1). Plain text where TLS must begin is passed on and
@@ -7,7 +7,9 @@ told (RFC 3207 §4; CVE-2011-0411).
 
 from __future__ import annotations
 
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.tls import TlsObserver, looks_like_tls
+from smtpscope.capture.tls_open import TlsOpener
 from smtpscope.capture.tunnel import cut
 from smtpscope.stream import (
     Closed,
@@ -32,8 +34,10 @@ _INJECTED = (
 class TlsStage:
     """One connection's TLS. `mode` is "implicit" or "starttls" once TLS was seen to begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: KeyLog | None = None) -> None:
         self.observer: TlsObserver | None = None
+        self.opener: TlsOpener | None = None
+        self._log = log
         self.mode: str | None = None
         self._expected: str | None = "implicit"
         self._held: list[StreamEvent] = []
@@ -52,7 +56,7 @@ class TlsStage:
     def feed(self, event: StreamEvent) -> list[StreamEvent]:
         """The events that belong to the plain dialogue, in order."""
         if self.observer is not None:
-            return self._observe(self.observer, event)
+            return self._observe(event)
         if self._expected is None or isinstance(event, Opened | Noted):
             return [event]
         if isinstance(event, Gap) and self._expected == "starttls" and not self._held:
@@ -121,20 +125,23 @@ class TlsStage:
 
     def _begin(self, events: list[StreamEvent]) -> list[StreamEvent]:
         self.observer = TlsObserver()
+        if self._log is not None:
+            self.opener = TlsOpener(self._log, self.observer.info)
         self.mode = self._expected
         passed = self._tell()
         for event in events:
-            passed += self._observe(self.observer, event)
+            passed += self._observe(event)
         return passed
 
-    @staticmethod
-    def _observe(observer: TlsObserver, event: StreamEvent) -> list[StreamEvent]:
+    def _observe(self, event: StreamEvent) -> list[StreamEvent]:
+        observer, opener = self.observer, self.opener
+        assert observer is not None
         if isinstance(event, Data):
             observer.feed(event.direction, event.data)
-            return []
+            return [*opener.feed(event)] if opener is not None else []
         if isinstance(event, Gap):
             observer.gap(event.direction, event.length)
-            return []
+            return [*opener.gap(event)] if opener is not None else []
         return [event] if isinstance(event, Closed | Noted) else []
 
 

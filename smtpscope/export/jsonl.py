@@ -144,7 +144,7 @@ def _tls(session: Session) -> Object | None:
         "version": info.version or info.offered,
         "sni": text(info.sni) if info.sni is not None else None,
         "cipher": info.cipher,
-        "decrypted": False,
+        "decrypted": info.decrypted,
     }
 
 

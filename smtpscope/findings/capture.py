@@ -56,6 +56,13 @@ RULES: dict[str, Rule] = {
         "What was agreed before (EHLO, TLS, login) is not known. Begin the capture before the"
         " connection to see it.",
     ),
+    "tls-not-opened": Rule(
+        "note",
+        "there are secrets for this TLS session, but not all of it could be opened",
+        "RFC 8446 §5.2",
+        "Octets may be missing from the capture, or secrets from the key log. What is shown is"
+        " right as far as it goes.",
+    ),
     "packet-comment": Rule(
         "note",
         "the capture has a comment on this packet",

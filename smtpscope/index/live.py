@@ -7,7 +7,7 @@ grows. Its messages are added once each, when their outcome is known.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smtpscope.findings.walk import Policy
@@ -26,9 +26,18 @@ SHARE = 10
 class LiveWriter:
     """Fills an index until it is told to `stop`. Raises `NoCaptureError`."""
 
-    def __init__(self, path: Path, capture: str, ports: frozenset[int], policy: Policy) -> None:
+    def __init__(
+        self,
+        path: Path,
+        capture: str,
+        ports: frozenset[int],
+        policy: Policy,
+        key_logs: Sequence[str] = (),
+    ) -> None:
         self._rows = RowWriter(path)
-        self._follower = Follower(capture, ports=ports, policy=policy, trails=True, exchanges=False)
+        self._follower = Follower(
+            capture, ports=ports, policy=policy, trails=True, exchanges=False, key_logs=key_logs
+        )
         self._begin = time.monotonic()
         self._written = 0.0
         self._touched: dict[int, Watched] = {}

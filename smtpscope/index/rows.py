@@ -125,7 +125,7 @@ class RowWriter:
         for id, capture, entry, written in rows:
             texts = map(self._intern, INTERNED, entry.interned)
             sessions.append((id, capture, *entry.columns, *texts))
-            details.append((id, entry.packets, entry.beside))
+            details.append((id, entry.packets, entry.beside, entry.secrets))
             messages += [(None, id, *message) for message in entry.messages[written:]]
         for table, found in ("sessions", sessions), ("details", details), ("messages", messages):
             if found:

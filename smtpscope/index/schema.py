@@ -17,7 +17,7 @@ from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Transaction
 from smtpscope.smtp.values import Reply
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the tables, or what is decoded into them, change."""
 
 APPLICATION = 0x534D5450
@@ -43,7 +43,7 @@ CREATE TABLE sessions (
     banner INTEGER, helo INTEGER, sni INTEGER, auth INTEGER,
     codes INTEGER, verbs INTEGER, enhanced INTEGER, rules INTEGER
 );
-CREATE TABLE details (id INTEGER PRIMARY KEY, packets BLOB, beside TEXT);
+CREATE TABLE details (id INTEGER PRIMARY KEY, packets BLOB, beside TEXT, secrets BLOB);
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, session INTEGER, ordinal INTEGER, time INTEGER, sender TEXT,
     recipients TEXT, subject TEXT, size INTEGER, code INTEGER, parts INTEGER, attachments INTEGER
@@ -84,6 +84,7 @@ class Entry(NamedTuple):
     interned: tuple[str, ...]
     packets: bytes
     beside: str
+    secrets: bytes
     messages: list[tuple[int | str | None, ...]]
 
 
@@ -132,7 +133,7 @@ def entry_of(session: Session) -> Entry:
         for ordinal, transaction in enumerate(session.transactions)
         if (row := _message(ordinal, transaction, session.end)) is not None
     ]
-    return Entry(columns, interned, session.packets, beside, messages)
+    return Entry(columns, interned, session.packets, beside, session.secrets, messages)
 
 
 def _deciding(session: Session) -> Reply | None:

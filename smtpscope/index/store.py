@@ -42,13 +42,19 @@ class Kept(NamedTuple):
     opened: float
 
 
-def key_of(captures: Sequence[str], ports: frozenset[int], policy: Policy) -> str:
-    """What an index of these captures is known by, as they are now.
+def key_of(
+    captures: Sequence[str],
+    ports: frozenset[int],
+    policy: Policy,
+    key_logs: Sequence[str] = (),
+) -> str:
+    """What an index of these captures is known by, as they and their key logs are now.
 
     Raises OSError where one is not there.
     """
     identities = [_identity(capture) for capture in captures]
-    return json.dumps([identities, sorted(ports), sorted(policy.local_domains)])
+    secrets = [_identity(each) for each in key_logs if os.path.exists(each)]
+    return json.dumps([identities, sorted(ports), sorted(policy.local_domains), secrets])
 
 
 def _identity(capture: str | Path) -> list[str | int]:

@@ -184,16 +184,17 @@ class Index:
             ).fetchall()
         return [ordinal for (ordinal,) in rows]
 
-    def details(self, id: int) -> tuple[bytes, str]:
-        """Where a session's packets lie, and what it shows beside the others."""
+    def details(self, id: int) -> tuple[bytes, str, bytes]:
+        """Where a session's packets lie, what it shows beside the others, and the secrets of its
+        TLS."""
         with telling_damage():
             row = self._connection.execute(
-                "SELECT packets, beside FROM details WHERE id = ?", (id,)
+                "SELECT packets, beside, secrets FROM details WHERE id = ?", (id,)
             ).fetchone()
         if row is None:
             raise DamagedError(f"session {id} is not in the index")
-        packets, beside = row
-        return packets, beside
+        packets, beside, secrets = row
+        return packets, beside, secrets
 
     def view(
         self,

@@ -43,6 +43,7 @@ class Task(NamedTuple):
     policy: Policy
     jobs: int | None
     follow: bool = False
+    key_logs: tuple[str, ...] = ()
 
 
 def run(task: Task) -> None:
@@ -55,7 +56,8 @@ def run(task: Task) -> None:
     try:
         if task.follow:
             ports = SMTP_PORTS | task.ports
-            with closing(LiveWriter(task.path, task.captures[0], ports, task.policy)) as live:
+            capture, key_logs = task.captures[0], task.key_logs
+            with closing(LiveWriter(task.path, capture, ports, task.policy, key_logs)) as live:
                 signal.signal(signal.SIGINT, lambda number, frame: live.stop())
                 live.fill()
         else:
@@ -97,6 +99,7 @@ class _Writer:
                     ports=SMTP_PORTS | task.ports,
                     policy=task.policy,
                     trails=True,
+                    key_logs=task.key_logs,
                     on_progress=self._progress,
                     on_note=notes.append,
                 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -17,11 +17,16 @@ from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.views import DamagedError
 from smtpscope.memory import Memory
+from smtpscope.recorder import Recorder
 from smtpscope.review import Review
 from smtpscope.tui.keys import binding_keys
 from smtpscope.tui.main import MainScreen
 from smtpscope.tui.palette import SessionCommands, screen_commands
+from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.themes import DARK, THEMES, theme_defaults
+
+if TYPE_CHECKING:
+    from smtpscope.tui.sniff import Sniffing
 
 MAX_REBUILT = 3
 """How often the index of the same captures is made anew because it is damaged."""
@@ -29,12 +34,15 @@ INTERRUPTED = 130
 """The exit status on Ctrl-C."""
 MAX_TOLD = 300
 """Characters of what is told in a corner of the screen."""
+LASTING = 30.0
+"""Seconds for which an error stays there."""
 
 
 class ScopeApp(App[None]):
     """smtpscope on a terminal.
 
-    With `review` it shows these captures, and otherwise the home screen.
+    With `review` it shows these captures, and otherwise the home screen. `sniffing` starts
+    recordings.
     """
 
     TITLE = "smtpscope"
@@ -61,9 +69,11 @@ class ScopeApp(App[None]):
         policy: Policy = NO_POLICY,
         filter: str = "",
         reveal: bool = False,
+        sniffing: Sniffing | None = None,
     ) -> None:
         super().__init__()
         self.review = review
+        self.sniffing = sniffing
         self.configuration = configuration
         self.memory = memory
         self._ports = ports
@@ -109,21 +119,52 @@ class ScopeApp(App[None]):
 
     def open(self, captures: Sequence[str]) -> None:
         """Review other captures. What is wrong with them is told."""
+        self.when_nothing_is_lost(lambda: self._review(captures))
+
+    def watch_recorder(self, recorder: Recorder) -> None:
+        """Show what a recorder records, as it comes."""
+        if not self._review([recorder.path], recorder):
+            recorder.stop()
+
+    def _review(self, captures: Sequence[str], recorder: Recorder | None = None) -> bool:
         try:
             review = Review(
                 captures,
                 ports=self._ports,
                 policy=self._policy,
                 cache_limit=self.configuration.cache_size,
+                live=recorder is not None,
+                recorder=recorder,
             )
         except SmtpscopeError as error:
             self.tell(str(error), "error")
-            return
+            return False
         if self.review is not None:
             self.review.close()
         self.review = review
         self._rebuilt = 0
         self._show(review)
+        return True
+
+    @property
+    def recording(self) -> Recorder | None:
+        """The recorder that ends with what is shown."""
+        recorder = self.review.recorder if self.review is not None else None
+        return recorder if recorder is not None and recorder.ends_with_us else None
+
+    def when_nothing_is_lost(self, go: Callable[[], object], what: str = "End it") -> None:
+        """Do something that ends a recording, if there is one: then only after a yes."""
+
+        def answered(sure: bool | None) -> None:
+            if sure:
+                go()
+
+        recorder = self.recording
+        if recorder is None:
+            go()
+        else:
+            question = f"This ends the recording ({text(recorder.doing, 100)})."
+            self.push_screen(ConfirmScreen(question, what), answered)
 
     def _show(self, review: Review) -> None:
         self.memory.keep_captures(review.captures)
@@ -178,13 +219,27 @@ class ScopeApp(App[None]):
         self, words: str, severity: Literal["information", "warning", "error"] = "information"
     ) -> None:
         """Say something in a corner of the screen."""
-        self.notify(text(words, MAX_TOLD), severity=severity, markup=False)
+        timeout = LASTING if severity == "error" else None
+        self.notify(text(words, MAX_TOLD), severity=severity, timeout=timeout, markup=False)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Paste):
             # The palette's line shows what it holds as it is.
             event.text = "\n".join(map(masked, event.text.splitlines()))
         await super().on_event(event)
+
+    async def action_quit(self) -> None:
+        """Leave; a recording is not ended without a question."""
+        if self.recording is None:
+            self.exit()
+        elif not isinstance(self.screen, ConfirmScreen):
+            self.push_screen(
+                ConfirmScreen("End the recording and leave?", "End and leave"), self._leave
+            )
+
+    def _leave(self, sure: bool | None) -> None:
+        if sure:
+            self.exit()
 
     def action_interrupt(self) -> None:
         """Leave as whatever runs on a terminal does."""
@@ -200,7 +255,8 @@ class ScopeApp(App[None]):
         """Choose other captures."""
         from smtpscope.tui.home import HomeScreen
 
-        self.push_screen(HomeScreen())
+        if not isinstance(self.screen, HomeScreen):
+            self.push_screen(HomeScreen())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action of the screen, and what the whole program can do."""

@@ -6,6 +6,8 @@ its own behind the line that it is about.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from smtpscope.session import Session, Severity
 from smtpscope.transcript import Row, rows
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
@@ -67,6 +69,20 @@ class Dialogue:
             if head < len(self.rows) and self.rows[head].text == before.rows[head].text
         }
         self._fold()
+
+    def same_line(self, before: Dialogue, position: int) -> int:
+        """Where a line is that stood at a position of the same session before it had got more."""
+        old = before.row(position)
+        if old is None:
+            return 0
+        if 0 < position == len(before) - 1:
+            # Who went to the end sees what comes.
+            return max(len(self) - 1, 0)
+        for near in _from(position, len(self)):
+            row = self.row(near)
+            if row is not None and _identity(row) == _identity(old):
+                return near
+        return min(position, max(len(self) - 1, 0))
 
     def next_finding(self, position: int, way: int) -> int | None:
         """The position of the next (1) or previous (-1) finding; what is normal is passed over."""
@@ -146,3 +162,20 @@ class Dialogue:
 
     def _fold(self) -> None:
         self.shown = [index for index in range(len(self.rows)) if self._visible(index)]
+
+
+def _identity(row: Row) -> tuple[object, ...]:
+    """What stays of a row while its session grows: not the size of a message, say."""
+    if row.finding is not None:
+        return row.finding.rule, row.text
+    # What is not of an exchange stands behind all of them.
+    exchange = row.exchange if row.kind != "tls" else None
+    return exchange, row.kind, row.reply, row.part, row.direction
+
+
+def _from(position: int, length: int) -> Iterator[int]:
+    """All positions, the nearest ones first."""
+    for distance in range(max(position, length - position) + 1):
+        for near in {position + distance, position - distance}:
+            if 0 <= near < length:
+                yield near

@@ -1,4 +1,5 @@
-"""Where somebody begins who named no capture: recent ones, a file to open, the demonstration."""
+"""Where somebody begins who named no capture: recent ones and recordings, a file to open, a form
+that begins to record, the demonstration."""
 
 from __future__ import annotations
 
@@ -17,23 +18,25 @@ from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.memory import Recent
 from smtpscope.places import bundled_captures
+from smtpscope.recordings import with_recordings
 from smtpscope.tui.columns import Column, ColumnList
 from smtpscope.tui.pieces import Piece
 from smtpscope.tui.prompts import AskPathScreen
 from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.sniff import SniffScreen
 from smtpscope.tui.views import ViewScreen
 from smtpscope.tui.words import date, octets
 
 COLUMNS = (
-    Column("name", "recent captures", 24, 2, priority=10),
-    Column("folder", "folder", 20, 3, priority=5),
+    Column("name", "captures and recordings", 30, 3, priority=10),
+    Column("folder", "folder", 16, 3, priority=5),
     Column("size", "size", 9, priority=7, right=True),
-    Column("opened", "opened", 19, priority=6),
+    Column("opened", "opened, recorded", 19, priority=6),
 )
 
 
 class Kept(NamedTuple):
-    """A capture that was open before; `size` is None where it is no longer there."""
+    """A capture that was open before, or a recording; `size` is None where it has gone."""
 
     recent: Recent
     size: int | None
@@ -52,7 +55,7 @@ class _Cells:
     def cells(self, index: int) -> list[Piece]:
         (captures, opened), size = self.rows[index]
         first = Path(captures[0])
-        more = f" and {len(captures) - 1} more" if len(captures) > 1 else ""
+        more = f" +{len(captures) - 1}" if len(captures) > 1 else ""
         gone = size is None
         return [
             Piece(text(first.name, 200) + more, "dim" if gone else "strong"),
@@ -69,9 +72,10 @@ class HomeScreen(ViewScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "open", "Open a capture", id="open"),
+        Binding("s", "sniff", "Sniff: record a network interface", id="sniff"),
         Binding("d", "demo", "The captures that come with smtpscope", id="demo"),
     ]
-    hints = (("choose", "review"), ("open", "open a file"), ("demo", "demo"))
+    hints = (("choose", "review"), ("open", "open a file"), ("sniff", "sniff"), ("demo", "demo"))
     DEFAULT_CSS = """
     HomeScreen > Vertical { height: auto; padding: 1 2; }
     HomeScreen Static { width: 100%; height: auto; }
@@ -90,6 +94,7 @@ class HomeScreen(ViewScreen[None]):
                     "[bold $scope-accent]smtpscope[/] $version\n"
                     "See what mail clients and servers really said to each other.\n\n"
                     "[bold $scope-accent]o[/]  open a capture (pcap, pcapng; also gzip, zstd)\n"
+                    "[bold $scope-accent]s[/]  sniff: record a network interface\n"
                     "[bold $scope-accent]d[/]  demo: the captures that come with smtpscope\n"
                     "[bold $scope-accent]?[/]  help: keys, signs, filters",
                     version=__version__,
@@ -101,9 +106,16 @@ class HomeScreen(ViewScreen[None]):
         yield self.list
 
     def on_mount(self) -> None:
-        self._rows = [Kept(recent, _size(recent)) for recent in self.scope.memory.recent]
-        self.list.show_cells(_Cells(self._rows))
         self.list.focus()
+        sniffing = self.scope.sniffing
+        if sniffing is not None and sniffing.told:
+            self.scope.tell(sniffing.told)
+
+    def on_screen_resume(self) -> None:
+        """Recordings may have come since."""
+        listed = with_recordings(self.scope.memory.recent)
+        self._rows = [Kept(each, _size(each)) for each in listed]
+        self.list.show_cells(_Cells(self._rows), cursor=self.list.cursor)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Esc leads back to where there is something."""
@@ -125,6 +137,13 @@ class HomeScreen(ViewScreen[None]):
                 self.scope.open([os.path.expanduser(path.strip())])
 
         self.app.push_screen(AskPathScreen("Which capture?", self.scope.open_folder), named)
+
+    def action_sniff(self) -> None:
+        """Ask what is to be recorded."""
+        if self.scope.sniffing is None:
+            self.scope.tell("Recording begins with `smtpscope sniff`.")
+        else:
+            self.app.push_screen(SniffScreen(self.scope.sniffing))
 
     def action_demo(self) -> None:
         """Review the captures that come with smtpscope."""

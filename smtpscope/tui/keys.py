@@ -40,7 +40,7 @@ _NAMES = {
 
 MODULES = (
     *("app", "main", "sessions", "rowlist", "columns", "views", "message", "messages", "octets"),
-    *("ladder", "compare", "statistics", "table", "home", "help", "exporting"),
+    *("ladder", "compare", "statistics", "table", "home", "help", "exporting", "sniff"),
 )
 
 

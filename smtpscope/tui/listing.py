@@ -126,9 +126,15 @@ class Listing(Generic[_R]):
         self.descending = self.descending if descending is None else descending
         self._make()
 
-    def grow(self, changes: int = 0) -> bool:
+    @property
+    def behind(self) -> bool:
+        """There is more than what is shown."""
+        return self._stale or self.busy
+
+    def grow(self, changes: int = 0, *, last: bool = False) -> bool:
         """Take what has been written since; whether it is shown. To be called now and then while
-        captures are read, and once thereafter. `changes` counts the rows that were written anew.
+        captures are read, and thereafter as the `last` until it is not `behind`. `changes` counts
+        the rows that were written anew.
         """
         changed, self._changes = changes != self._changes, changes
         before = len(self._view)
@@ -138,8 +144,8 @@ class Listing(Generic[_R]):
                 self._pages.clear()
             return changed or len(self._view) != before
         # A row that has changed may have another place, or none.
-        self._stale = self._stale or changed or not changes or self._view.behind
-        if self._stale and not self.busy and time.monotonic() - self._made > ANEW:
+        self._stale = self._stale or changed or self._view.behind
+        if self._stale and not self.busy and (last or time.monotonic() - self._made > ANEW):
             self._stale = False
             self._make()
         return False

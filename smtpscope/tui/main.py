@@ -6,7 +6,7 @@ to it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
 from textual import events
 from textual.app import ComposeResult
@@ -26,16 +26,12 @@ from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.findings import FindingsPane
 from smtpscope.tui.messages import MessagesPane
-from smtpscope.tui.pieces import SYMBOLS
 from smtpscope.tui.rowlist import RowList
 from smtpscope.tui.sessions import SessionsPane
 from smtpscope.tui.statistics import StatisticsPane
 from smtpscope.tui.table import TablePane
+from smtpscope.tui.title import title
 from smtpscope.tui.views import ScopeScreen
-from smtpscope.tui.words import amount, left, octets
-
-if TYPE_CHECKING:
-    pass
 
 RATE = 15
 """How often a second the index is asked for news while captures are read."""
@@ -52,7 +48,6 @@ TABS = (
     ("table-pane", "Table"),
 )
 TABLE = 4
-STOPS = Item(" · Esc stops", "dim")
 HINTS = (
     ("search", "search"),
     ("filter", "filter"),
@@ -62,6 +57,7 @@ HINTS = (
     ("export", "export"),
     ("ladder", "ladder"),
 )
+LIVE_HINTS = (("follow", "follow"), ("pause", "pause"), *HINTS)
 
 
 class MainScreen(ScopeScreen[None]):
@@ -104,7 +100,9 @@ class MainScreen(ScopeScreen[None]):
         self._worst = 0
         self._figures: Newest[int] = Newest(self.call_later)
         self._searcher: Newest[int | None] = Newest(self.call_later)
-        self._told: set[str] = set()
+        self._told = 0
+        self._counted: Progress | None = None
+        self._ended = False
         self._wanted: int | None = None
 
     def compose(self) -> ComposeResult:
@@ -160,60 +158,47 @@ class MainScreen(ScopeScreen[None]):
         """Show what has been read since."""
         with self.scope.sound_index():
             self.review.watch()
+            # In this order: what is read last is shown, too.
             reading = self.review.reading
+            progress = self.review.progress()
             if not self.paused:
-                self.sessions.grow(self.review.progress().changes)
+                self.sessions.grow(progress.changes, last=not reading)
             self._title(reading)
             if not reading:
-                self.sessions.tell_none()
-                self._clock.stop()
-                self._counter.stop()
-                self._count()
-                self._finish()
+                self._end()
 
-    def _finish(self) -> None:
-        failure = self.review.failure()
-        if failure is not None and failure not in self._told:
-            self._told.add(failure)
-            self.scope.tell(failure, "error")
-        self._tell_notes()
-        for pane in self.query(".-follows-filter"):
-            pane.refilter()  # type: ignore[attr-defined]
+    def _end(self) -> None:
+        """Nothing more comes: tell why, and rest as soon as all is shown."""
+        if not self._ended:
+            self._ended = True
+            failure = self.review.failure()
+            if failure is not None:
+                self.scope.tell(failure, "error")
+            self._tell_notes()
+        self._count()
+        if not self.paused and not self.sessions.behind and self._counted == self._figures_of():
+            self._clock.stop()
+            self._counter.stop()
+            self.sessions.tell_none()
+            for pane in self.query(".-follows-filter"):
+                pane.refilter()  # type: ignore[attr-defined]
 
     def _tell_notes(self) -> None:
-        for note in self.review.notes():
-            if note not in self._told:
-                self._told.add(note)
-                self.scope.tell(note, "warning")
+        """Tell what has been noted since: an interface may go down more than once."""
+        notes = list(self.review.notes())
+        new, self._told = notes[self._told :], len(notes)
+        for note in new:
+            self.scope.tell(note, _weight(note))
 
     def _title(self, reading: bool) -> None:
-        progress = self.review.progress()
-        names = self.review.names
-        name = text(names[0], 60) if len(names) == 1 else f"{len(names)} captures"
-        if self.review.live:
-            name = text(self.review.doing, 60)
-        shown = [Item(" smtpscope ", "head"), Item("▸ ", "dim"), Item(name, "strong")]
-        if self.review.live:
-            shown += _traffic(progress)
-        right = [Item(amount(progress.sessions, "session"))]
-        if self._worst:
-            right.append(Item(f" · {self._worst:,} {SYMBOLS['warning']}", "warning"))
-        right.append(Item(f" · {octets(progress.size or progress.consumed)}", "dim"))
-        if self.review.live:
-            state = ("live", "label") if reading else ("ended", "warning")
-            right.append(
-                Item(" · paused", "warning") if self.paused else Item(f" · {state[0]}", state[1])
-            )
-        elif reading:
-            part = progress.consumed / progress.size if progress.size else 0
-            right.append(Item(f" · {part:.0%}", "label"))
-            if 0 < part < 1 and progress.seconds > 0.5:
-                right.append(Item(f" · {left(progress.seconds * (1 - part) / part)} left"))
-            right.append(Item(" · paused", "warning") if self.paused else STOPS)
-        elif self.review.stopped:
-            right.append(Item(" · stopped", "warning"))
-        right.append(Item(" "))
-        self.query_one("#title", Bar).show(shown, right)
+        left, right = title(
+            self.review,
+            self.review.progress(),
+            reading=reading,
+            paused=self.paused,
+            wrong=self._worst,
+        )
+        self.query_one("#title", Bar).show(left, right)
         self.tell_filter()
 
     def _count(self) -> None:
@@ -232,14 +217,22 @@ class MainScreen(ScopeScreen[None]):
             self._worst = count
             self._title(self.review.reading)
 
-        if self.review.reading:
-            with self.scope.sound_index():
+        with self.scope.sound_index():
+            progress = self._figures_of()
+            if progress == self._counted or self._figures.busy:
+                return
+            self._counted = progress
+            if self.review.reading:
                 if self.review.live:
                     self._tell_notes()
-                for pane in self.query(".-follows-filter"):
-                    pane.freshen()  # type: ignore[attr-defined]
-        if not self._figures.busy:
+                if not self.paused:
+                    for pane in self.query(".-follows-filter"):
+                        pane.freshen()  # type: ignore[attr-defined]
             self._figures.run(job, done, lambda error: None)
+
+    def _figures_of(self) -> Progress:
+        """What changes only where there is something to count."""
+        return self.review.progress()._replace(seconds=0)
 
     def tell_filter(self) -> None:
         """Say how much is shown, or marked."""
@@ -247,14 +240,18 @@ class MainScreen(ScopeScreen[None]):
         bar = self.query_one(FilterBar)
         if listing.problem is not None:
             bar.tell(text(listing.problem, 200))
-        elif listing.filter.text.strip():
+            return
+        # A list that grows is made anew all the time.
+        busy = "…" if listing.busy and not self.review.live else ""
+        told = []
+        if listing.filter.text.strip():
             total = self.review.progress().sessions
-            bar.tell(f"{'… ' if listing.busy else ''}{len(listing):,} of {total:,}")
-        else:
-            told = [f"{len(self.marked):,} marked"] if self.marked else []
-            if self.sessions.list.follow and self.sessions.list.below:
-                told.append(f"{self.sessions.list.below:,} new ↓")
-            bar.tell("…" if listing.busy else " · ".join(told))
+            told.append(f"{busy and '… '}{len(listing):,} of {total:,}")
+        elif busy:
+            told.append(busy)
+        elif self.marked:
+            told.append(f"{len(self.marked):,} marked")
+        bar.tell(" · ".join([*told, *self.sessions.told]))
 
     def listed(self) -> None:
         """Another list of sessions is shown."""
@@ -293,7 +290,7 @@ class MainScreen(ScopeScreen[None]):
             style = "head" if index == self.tab else ""
             items.append(Item(f" {name} ", style, f"screen.tab({index})", f" {index + 1}"))
         items.append(Item("│ ", "dim"))
-        self.tell_keys(items, HINTS)
+        self.tell_keys(items, LIVE_HINTS if self.review.live else HINTS)
 
     def action_back(self) -> None:
         """One step back; where there is none, the reading is stopped."""
@@ -411,14 +408,6 @@ class MainScreen(ScopeScreen[None]):
         self.app.push_screen(ExportScreen(self))
 
 
-def _traffic(progress: Progress) -> list[Item]:
-    """What a recorder got, and what it could not get."""
-    lost = f"{progress.dropped:,} dropped"
-    found = [
-        Item(f" · {amount(progress.packets, 'packet')}", "dim"),
-        Item(" · ", "dim"),
-        Item(lost, "warning" if progress.dropped else "dim"),
-    ]
-    if progress.open:
-        found.append(Item(f" · {progress.open:,} open", "label"))
-    return found
+def _weight(note: str) -> Literal["information", "warning"]:
+    """How grave it is what a recorder or a reader noted."""
+    return "information" if note.endswith(" is up again") else "warning"

@@ -83,6 +83,8 @@ class MessagesPane(Container):
         super().__init__(id="messages-pane", classes="-follows-filter -tells-times")
         self._main = main
         self.listing: Listing[MessageRow] | None = None
+        self._at: int | None = None
+        self._shown: tuple[str, str, bool] | None = None
 
     def compose(self) -> ComposeResult:
         self.list = ColumnList(COLUMNS, id="messages", placeholder="no messages")
@@ -123,9 +125,29 @@ class MessagesPane(Container):
         self.list.rows_changed()
 
     def _listed(self) -> None:
-        assert self.listing is not None
-        self.list.sorted_by = (self.listing.sort, self.listing.descending)
-        self.list.rows_changed()
+        """Another list is there: the cursor stays on its message, if that is still shown."""
+        listing = self.listing
+        assert listing is not None
+        shown = (listing.filter.text, listing.sort, listing.descending)
+        asked, self._shown = shown != self._shown, shown
+        position = None
+        if self._at is not None:
+            with self._main.scope.sound_index():
+                position = listing.position(self._at)
+        self.list.sorted_by = (listing.sort, listing.descending)
+        if asked:
+            self.list.rows_changed()
+            self.list.go(position or 0)
+        else:
+            self.list.keep(self.list.cursor if position is None else position)
+        self._remember(self.list.cursor)
+
+    def _remember(self, position: int) -> None:
+        row = self.listing.row(position) if self.listing is not None else None
+        self._at = row.id if row is not None else None
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        self._remember(event.index)
 
     def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
         assert self.listing is not None

@@ -135,7 +135,6 @@ class RowList(Painter, ScrollView, can_focus=True):
         self.placeholder = placeholder
         self.follow = False
         self._shift = 0
-        self._generation = 0
         self._strips: OrderedDict[tuple[object, ...], Strip] = OrderedDict()
 
     # -- what is shown ----------------------------------------------------------------------------
@@ -159,8 +158,7 @@ class RowList(Painter, ScrollView, can_focus=True):
     def rows_changed(self) -> None:
         """The source has other rows, or more of them: the cursor stays where it is, if it can; at
         the end, with `follow`, it stays at the end."""
-        at_end = self.cursor >= self.virtual_size.height - self.head_height - 1
-        self._generation += 1
+        at_end = self.at_end
         self._strips.clear()
         self._measure()
         count = len(self.source)
@@ -175,6 +173,20 @@ class RowList(Painter, ScrollView, can_focus=True):
         self.cursor = max(min(index, len(self.source) - 1), 0)
         self._scroll_to_cursor()
 
+    def keep(self, index: int) -> None:
+        """The source has other rows, and what was at the cursor is in this one now: it stays on
+        its line of the screen, or out of sight, if it can."""
+        line = self.cursor - round(self.scroll_y)
+        visible = 0 <= line < self._page_height()
+        self._strips.clear()
+        self._measure()
+        now = max(min(index, len(self.source) - 1), 0)
+        self.scroll_to(y=now - line, animate=False, immediate=True)
+        self.cursor = now
+        if visible:
+            self._scroll_to_cursor()
+        self.refresh()
+
     def text(self, row: int) -> str:
         """A row as it is copied and searched."""
         return "".join(piece.text for piece in self.source.line(row)).strip()
@@ -184,6 +196,11 @@ class RowList(Painter, ScrollView, can_focus=True):
         """How many rows are below what is visible."""
         visible = round(self.scroll_y) + self._page_height()
         return max(len(self.source) - visible, 0)
+
+    @property
+    def at_end(self) -> bool:
+        """The cursor is on the last of the rows that are shown."""
+        return self.cursor >= self.virtual_size.height - self.head_height - 1
 
     def watch_cursor(self, before: int, now: int) -> None:
         for row in (before, now):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.content import Content
 
-from smtpscope.display import text
-from smtpscope.errors import SmtpscopeError
-from smtpscope.explanation import explain, title
-from smtpscope.index.views import SESSIONS, DamagedError, SessionRow
+from smtpscope.index.views import SESSIONS, SessionRow
 from smtpscope.session import Session
 from smtpscope.transcript import Row
 from smtpscope.tui.background import Newest
@@ -26,17 +20,17 @@ from smtpscope.tui.ladder import LadderScreen
 from smtpscope.tui.listing import Listing
 from smtpscope.tui.message import MessageScreen
 from smtpscope.tui.octets import OctetsScreen
-from smtpscope.tui.paint import steady
 from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.said import Said
 from smtpscope.tui.sessionlist import COLUMNS, SessionCells, Without
-from smtpscope.tui.wrapped import WrappedList, fact_lines
+from smtpscope.tui.wrapped import WrappedList
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
 
-SHARE = 5
-"""A session that grows is decoded again after so many times what it took last."""
+IN_TIME = ("number", "start")
+"""The orders in which the newest session is at one end."""
 
 NARROW = 100
 """Columns of the terminal below which the explanation stands under the dialogue."""
@@ -49,16 +43,6 @@ class SessionsPane(Container):
     SessionsPane { layout: vertical; }
     SessionsPane > #sessions { height: 2fr; }
     SessionsPane > #said { height: 3fr; layout: horizontal; }
-    SessionsPane #dialogue {
-        width: 3fr; height: 100%; border-top: solid $panel; border-title-color: $scope-dim;
-    }
-    SessionsPane #explanation {
-        width: 2fr; height: 100%; border-top: solid $panel; border-title-color: $scope-dim;
-        border-left: solid $panel;
-    }
-    SessionsPane #dialogue:focus, SessionsPane #explanation:focus {
-        border-title-color: $scope-accent;
-    }
     SessionsPane.-narrow > #said { layout: vertical; height: 2fr; }
     SessionsPane.-narrow > #sessions { height: 1fr; }
     SessionsPane.-narrow #dialogue { width: 100%; height: 3fr; }
@@ -80,26 +64,18 @@ class SessionsPane(Container):
     def __init__(self, main: MainScreen) -> None:
         super().__init__(id="sessions-pane")
         self.main = main
-        self.session: Session | None = None
-        self.row: SessionRow | None = None
-        self.dialogue: Dialogue | None = None
-        self._loader: Newest[Dialogue] = Newest(self.call_later)
+        self.said = Said(main)
         self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._compared: int | None = None
-        self._due = 0.0
         self._entering = 0
+        self._shown = ("", "number", False)
+        self._seen = 0
 
     def compose(self) -> ComposeResult:
         columns = [each for each in COLUMNS if each.key != "capture" or self.main.several]
         self.list = ColumnList(columns, id="sessions", placeholder="no sessions yet")
-        self.lines = RowList(id="dialogue")
-        self.facts = WrappedList(id="explanation", beside=True)
-        self.lines.border_title = "Dialogue"
-        self.facts.border_title = "Explanation"
         yield self.list
-        with Container(id="said"):
-            yield self.lines
-            yield self.facts
+        yield self.said
 
     def on_mount(self) -> None:
         self.listing: Listing[SessionRow] = Listing(
@@ -112,11 +88,39 @@ class SessionsPane(Container):
         cells = SessionCells(self.listing, self.main)
         self.list.show_cells(Without(cells, COLUMNS, self.list.columns))
         self.list.sorted_by = ("number", False)
+        if self.main.review.live:
+            self.tell_none()
 
     def on_unmount(self) -> None:
-        self._loader.close()
         self._comparer.close()
         self.listing.close()
+
+    @property
+    def lines(self) -> RowList:
+        return self.said.lines
+
+    @property
+    def facts(self) -> WrappedList:
+        return self.said.facts
+
+    @property
+    def session(self) -> Session | None:
+        """The session that is shown."""
+        return self.said.session
+
+    @property
+    def dialogue(self) -> Dialogue | None:
+        return self.said.dialogue
+
+    @property
+    def row(self) -> SessionRow | None:
+        """The session under the cursor, as it is shown."""
+        return self.said.row
+
+    @property
+    def selected(self) -> Row | None:
+        """The row of the dialogue on which the cursor is."""
+        return self.said.selected
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < NARROW, "-narrow")
@@ -127,43 +131,49 @@ class SessionsPane(Container):
 
     # -- the list ---------------------------------------------------------------------------------
 
-    def grow(self, changes: int = 0) -> None:
-        """Show what has been found since; rows that were there have changed so many times."""
-        if self.listing.grow(changes):
+    def grow(self, changes: int = 0, *, last: bool = False) -> None:
+        """Show what has been found since; rows that were there have changed so many times. As the
+        `last` until nothing is `behind`."""
+        if self.listing.grow(changes, last=last):
             first = self.row is None
             self.list.rows_changed()
             if first:
                 self._select(self.list.cursor)
-        if changes:
-            self._grow_dialogue()
+        row = self.listing.row(self.list.cursor) if changes else None
+        if row is not None:
+            self.said.grow(row, last=last)
 
-    def _grow_dialogue(self) -> None:
-        """Show more of the session under the cursor, where there is more."""
-        row = self.listing.row(self.list.cursor)
-        if row is None or self.row is None or row == self.row or row.id != self.row.id:
-            return
-        began = time.monotonic()
-        if self._loader.busy or began < self._due:
-            return
-        self.row = row
-        review, reveal = self.main.review, self.main.reveal
+    @property
+    def behind(self) -> bool:
+        """There is more than what is shown."""
+        return self.listing.behind or self.said.behind(self.listing.row(self.list.cursor))
 
-        def done(dialogue: Dialogue) -> None:
-            now = time.monotonic()
-            self._due = now + SHARE * (now - began)
-            before, cursor = self.dialogue, self.lines.cursor
-            if before is not None:
-                dialogue.take_folds(before)
-                # Who reads the end sees what comes.
-                if len(before) and cursor == len(before) - 1:
-                    cursor = len(dialogue) - 1
-            self._put(dialogue, cursor)
+    @property
+    def told(self) -> list[str]:
+        """What came while somebody looks elsewhere, and whether the newest is followed."""
+        rows, count = self.list, len(self.listing)
+        way = self._newest_way()
+        if not (self.main.review.live or rows.follow) or not way:
+            return []
+        hidden = rows.below if way > 0 else round(rows.scroll_y)
+        if not hidden:
+            self._seen = count
+        if self._is_at_newest():
+            return ["following"] if rows.follow else []
+        new = min(count - self._seen, hidden)
+        return [f"{new:,} new {'↓' if way > 0 else '↑'}"] if new > 0 else []
 
-        self._loader.run(
-            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
-            done,
-            self._failed,
-        )
+    def _newest_way(self) -> int:
+        """Where the newest session is: at the end (1), at the beginning (-1), anywhere (0)."""
+        if self.listing.view.sort not in IN_TIME:
+            return 0
+        return -1 if self.listing.view.descending else 1
+
+    def _newest(self) -> int:
+        return 0 if self._newest_way() < 0 else max(len(self.listing) - 1, 0)
+
+    def _is_at_newest(self) -> bool:
+        return self._newest_way() != 0 and self.list.cursor == self._newest()
 
     def tell_none(self) -> None:
         """Say why there are no sessions, where there are none."""
@@ -184,15 +194,28 @@ class SessionsPane(Container):
 
     def _listed(self) -> None:
         """Another list is there: the cursor stays on its session, if that is still shown."""
-        position = None
-        if self.row is not None:
-            with self.main.scope.sound_index():
-                position = self.listing.position(self.row.id)
+        listing, rows = self.listing, self.list
+        shown = (listing.filter.text, listing.sort, listing.descending)
+        asked, self._shown = shown != self._shown, shown
+        way = self._newest_way()
+        # What is asked for begins at its beginning.
+        position = 0 if asked else rows.cursor
+        with self.main.scope.sound_index():
+            found = listing.position(self.row.id) if self.row is not None else None
+            position = position if found is None else found
+        at_newest = asked or (rows.cursor == 0 if way < 0 else rows.at_end)
+        if rows.follow and way and at_newest:
+            position = self._newest()
         self.tell_none()
-        self.list.sorted_by = (self.listing.sort, self.listing.descending)
-        self.list.rows_changed()
-        self.list.go(position or 0)
-        self._select(self.list.cursor)
+        rows.sorted_by = (listing.sort, listing.descending)
+        if asked:
+            self._seen = len(listing)
+            rows.follow = rows.follow and way != 0
+            rows.rows_changed()
+            rows.go(position)
+        else:
+            rows.keep(position)
+        self._select(rows.cursor)
         self.main.listed()
 
     def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
@@ -201,20 +224,17 @@ class SessionsPane(Container):
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         if event.rows is self.list:
             self._select(event.index)
-        elif event.rows is self.lines:
-            self._explain()
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         if event.rows is self.list:
             self.add_class("-full")
             self.lines.focus()
-        elif event.rows is self.lines and self.dialogue is not None:
-            row = self.dialogue.row(event.index)
+        elif event.rows is self.lines:
+            row = self.selected
             if row is not None and row.kind == "message":
                 self.action_message()
-            elif self.dialogue.toggle(event.index):
-                self.lines.rows_changed()
-                self._explain()
+            else:
+                self.said.toggle(event.index)
 
     def back(self) -> bool:
         """One step back towards the list; whether there was one."""
@@ -235,107 +255,39 @@ class SessionsPane(Container):
         self.list.go(position)
         return True
 
-    # -- the dialogue -----------------------------------------------------------------------------
-
     def _select(self, position: int) -> None:
-        row = self.listing.row(position)
-        self.row = row
-        if row is None:
-            self._loader.cancel()
-            self._clear()
-            return
-        review, reveal = self.main.review, self.main.reveal
-        self._loader.run(
-            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
-            self._put,
-            self._failed,
-        )
-
-    def reload(self) -> None:
-        """Lay the dialogue out anew, with or without secrets."""
-        session, reveal, cursor = self.session, self.main.reveal, self.lines.cursor
-        if session is not None:
-            self._loader.run(
-                lambda cancelled: Dialogue(session, reveal=reveal),
-                lambda dialogue: self._put(dialogue, cursor),
-                self._failed,
-            )
+        entering, self._entering = self._entering, 0
+        self.said.show(self.listing.row(position), entering=entering)
 
     def retime(self) -> None:
         """Show times in another way."""
-        if self.dialogue is not None:
-            self.dialogue.mode = self.main.time_mode
-            self.lines.rows_changed()
+        self.said.retime()
         self.list.rows_changed()
-
-    def _failed(self, error: SmtpscopeError) -> None:
-        if isinstance(error, DamagedError):
-            self.main.scope.rebuild()
-        else:
-            self._clear(text(str(error), 500))
-
-    def _clear(self, problem: str = "") -> None:
-        self.session = self.dialogue = None
-        self.lines.border_title = Content("Dialogue")
-        self.facts.border_title = Content("Explanation")
-        self.lines.tell(problem)
-        self.facts.tell("")
-
-    def _put(self, dialogue: Dialogue, cursor: int = 0) -> None:
-        main, session = self.main, dialogue.session
-        dialogue.mode = main.time_mode
-        self.session, self.dialogue = session, dialogue
-        entering, self._entering = self._entering, 0
-        if entering:
-            start = -1 if entering > 0 else len(dialogue)
-            cursor = dialogue.next_finding(start, entering) or 0
-        self.lines.placeholder = "nothing was said"
-        of = f" of {text(session.capture, 60)}" if main.several else ""
-        self.lines.border_title = Content(steady(f"Session {session.number}{of}"))
-        self.lines.show(dialogue, cursor=cursor)
-        if entering:
-            self.lines.focus()
-        self._explain()
-
-    @property
-    def selected(self) -> Row | None:
-        """The row of the dialogue on which the cursor is."""
-        return self.dialogue.row(self.lines.cursor) if self.dialogue is not None else None
 
     def next_finding(self, way: int) -> None:
         """Go to the next (1) or previous (-1) finding: in this session, or in another one."""
-        if self.dialogue is not None:
-            found = self.dialogue.next_finding(
-                self.lines.cursor if self.lines.has_focus or way > 0 else 0, way
-            )
-            if found is not None:
-                self.lines.go(found)
-                self.lines.focus()
-                return
-        self.main.next_session_with_finding(way)
+        if not self.said.next_finding(way):
+            self.main.next_session_with_finding(way)
 
     def enter_at_finding(self, position: int, way: int) -> None:
         """Go to another session, and to its first (1) or last (-1) finding."""
         self._entering = way
+        if self.list.cursor == position:
+            self._select(position)
         self.list.go(position)
-
-    def _explain(self) -> None:
-        row = self.selected
-        if row is None or self.session is None:
-            self.facts.tell("")
-            return
-        self.facts.border_title = Content(steady(title(self.session, row)))
-        facts = explain(self.session, row, reveal=self.main.reveal)
-        self.facts.show_wrapped(partial(fact_lines, facts))
 
     # -- what can be done with a session ----------------------------------------------------------
 
     def action_follow(self) -> None:
+        """Stay at the newest session; there already, no more."""
         rows = self.list
-        rows.follow = not rows.follow
-        if rows.follow:
-            rows.action_bottom()
+        rows.follow = not (rows.follow and self._is_at_newest())
+        if rows.follow and self._newest_way():
+            rows.go(self._newest())
+        elif rows.follow:
+            self.listing.show(sort="number", descending=False)
         self.main.scope.tell("Following the newest session." if rows.follow else "Not following.")
+        self.main.tell_filter()
 
     def action_mark(self) -> None:
         row = self.row
@@ -409,11 +361,11 @@ class SessionsPane(Container):
         def confirmed(sure: bool | None) -> None:
             if sure:
                 self.main.reveal = True
-                self.reload()
+                self.said.reload()
 
         if self.main.reveal:
             self.main.reveal = False
-            self.reload()
+            self.said.reload()
             self.main.scope.tell("Secrets are hidden.")
         else:
             question = "Show passwords and tokens on this screen, until R is pressed again?"

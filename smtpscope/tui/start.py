@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from smtpscope.configuration import read_configuration
 from smtpscope.filters import parse
@@ -10,6 +11,9 @@ from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.memory import Memory
 from smtpscope.recorder import Recorder
 from smtpscope.review import Review
+
+if TYPE_CHECKING:
+    from smtpscope.tui.sniff import Sniffing
 
 
 def start(
@@ -20,12 +24,15 @@ def start(
     jobs: int | None = None,
     filter: str = "",
     reveal: bool = False,
+    key_logs: tuple[str, ...] = (),
     live: bool = False,
     recorder: Recorder | None = None,
+    sniffing: Sniffing | None = None,
 ) -> int:
     """Show captures (without any: the home screen) until the user leaves; the exit status.
 
-    `live`: the one capture grows; the `recorder` that writes it ends with the screen.
+    `live`: the one capture grows; the `recorder` that writes it ends with the screen. `sniffing`
+    starts other ones.
 
     Raises `NoCaptureError` where there is nothing to show, and `FilterError`.
     """
@@ -41,6 +48,7 @@ def start(
             jobs=jobs,
             cache_limit=configuration.cache_size,
             live=live,
+            key_logs=key_logs,
             recorder=recorder,
         )
     from smtpscope.tui.app import ScopeApp
@@ -53,6 +61,7 @@ def start(
         policy=policy,
         filter=filter,
         reveal=reveal,
+        sniffing=sniffing,
     )
     try:
         app.run()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.parts import Part, Parts
 from smtpscope.capture.trail import batches, unpack
 from smtpscope.errors import SmtpscopeError
@@ -21,7 +22,9 @@ CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.pcap*"))
 
 
 def _again(path: Path, session: Session) -> Session:
-    decoder = ShareDecoder(session.capture, frozenset({session.server.port}))
+    key_log = KeyLog()
+    key_log.add(session.secrets)
+    decoder = ShareDecoder(session.capture, frozenset({session.server.port}), key_log=key_log)
     with Parts([Part(0, str(path))]) as parts:
         reports = [decoder.feed(batch) for batch in batches(parts, unpack(session.packets))]
     ((_, _, again),) = [

@@ -25,6 +25,7 @@ WITHOUT_SAMPLE: dict[str, str] = {
     "open-relay": "test_a_stranger_s_mail_to_a_stranger_is_an_open_relay",
     "snaplen-cut": "test_octets_that_the_snap_length_cut_are_told",
     "reassembly-bound": "test_what_waits_for_ever_is_dropped_at_the_bound",
+    "tls-not-opened": "test_what_could_be_opened_and_was_not_is_told",
     "packet-comment": "test_a_comment_on_a_packet_is_shown_where_its_octets_are",
     "overlap-disagrees": "test_a_retransmission_with_other_octets_disagrees",
     "midstream": "test_a_connection_without_its_beginning_is_told",

@@ -112,8 +112,9 @@ def test_the_dialogue_of_an_open_session_is_told_without_what_is_only_wrong_at_i
     said = []
     for index in _grown(tmp_path, packets):
         (row,) = _sessions(index)
-        listed, beside = index.details(row.id)
-        place = Place(index.parts(), "a.pcap", 1, 25, listed, beside, row.state == "open")
+        listed, beside, secrets = index.details(row.id)
+        goes_on = row.state == "open"
+        place = Place(index.parts(), "a.pcap", 1, 25, listed, beside, secrets, goes_on)
         session = Details(place).session()
         assert not {"missing-reply", "data-unfinished"} & {each.rule for each in session.findings}
         said.append(len(session.exchanges))

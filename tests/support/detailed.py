@@ -67,6 +67,7 @@ def pairs(capture: Path, policy: Policy = NO_POLICY) -> list[Pair]:
             session.server.port,
             session.packets,
             json.dumps(beside),
+            session.secrets,
         )
         found.append(Pair(session, Details(place, policy)))
     return found
