@@ -132,7 +132,8 @@ class Keys:
     def _traffic(
         self, cipher: Cipher, secrets: dict[bytes, bytes], direction: Direction, stage: int
     ) -> bytes | None:
-        at, secret = self._latest.get(direction, (FIRST_TRAFFIC, secrets.get(_LABELS[direction][1])))
+        first = FIRST_TRAFFIC, secrets.get(_LABELS[direction][1])
+        at, secret = self._latest.get(direction, first)
         if secret is None:
             return None
         # Hardly ever is an earlier one asked for again.

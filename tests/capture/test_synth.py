@@ -39,7 +39,11 @@ def test_octets_come_back_in_order(
     path = tmp_path_factory.mktemp("synth") / "a.pcapng"
     client, server = Endpoint(address, 40_000), Endpoint("192.0.2.2", 25)
     with RecordingWriter(path, [Wire("", LINKTYPE_RAW)]) as writer:
-        talk = Talk(lambda time, packet, note: writer.packet(0, time, packet, comment=note), client, server, 1_000)
+
+        def append(time: int, packet: bytes, note: str) -> None:
+            writer.packet(0, time, packet, comment=note)
+
+        talk = Talk(append, client, server, 1_000)
         for number, (direction, octets) in enumerate(turns):
             talk.data(direction, octets, 2_000 + number)
         talk.close(Direction.CLIENT, 9_000, reset=reset)
