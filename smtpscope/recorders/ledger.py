@@ -6,6 +6,7 @@ the packets that need them, notes as comments on packets.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -16,12 +17,18 @@ from smtpscope.stream import Endpoint
 
 
 class Ledger:
-    """A recording; times are taken when something is written. Raises `RecordingError`."""
+    """A recording, within a running event loop; times are taken when something is written.
+
+    Raises `RecordingError`.
+    """
 
     def __init__(self, path: Path, name: str, rotation: Rotation | None, key_log: KeyLog) -> None:
         self._writer = RecordingWriter(path, [Wire(name, LINKTYPE_RAW)], rotation=rotation)
         self._key_log = key_log
         self.packets = 0
+        self._loop = asyncio.get_running_loop()
+        self._scheduled = False
+        self._closed = False
         self.flush = self._writer.flush
 
     @property
@@ -39,8 +46,19 @@ class Ledger:
             self._writer.secrets(lines)
 
     def close(self) -> None:
+        self._closed = True
         self._writer.close()
 
     def _append(self, when: int, packet: bytes, note: str) -> None:
         self.packets += 1
+        if not self._scheduled:
+            # What is not flushed before it is sent is seen soon all the same.
+            self._scheduled = True
+            self._loop.call_soon(self._flush_soon)
         self._writer.packet(0, when, packet, comment=note)
+
+    def _flush_soon(self) -> None:
+        self._scheduled = False
+        # It may be closed by now.
+        if not self._closed:
+            self.flush()
