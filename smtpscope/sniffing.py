@@ -244,7 +244,10 @@ def _become(user: User | None) -> Path | None:
     from smtpscope.recorders import privilege
 
     if user is None:
-        privilege.drop(None)
+        # Who may read this Python only by a capability keeps that one.
+        own = privilege.User("", os.getuid(), os.getgid())
+        readable = all(privilege.may_read(own, path) for path in _needed())
+        privilege.drop(None, keep=0 if readable else privilege.CAP_DAC_READ_SEARCH)
         return None
     hidden = next((path for path in _needed() if not privilege.may_read(user, path)), None)
     if hidden is not None:

@@ -69,6 +69,7 @@ class ScopeApp(App[None]):
         policy: Policy = NO_POLICY,
         filter: str = "",
         reveal: bool = False,
+        key_logs: tuple[str, ...] = (),
         sniffing: Sniffing | None = None,
     ) -> None:
         super().__init__()
@@ -78,6 +79,7 @@ class ScopeApp(App[None]):
         self.memory = memory
         self._ports = ports
         self._policy = policy
+        self._key_logs = key_logs
         self.first_filter = filter
         self.reveal = reveal
         self.save_folder = "."
@@ -134,6 +136,7 @@ class ScopeApp(App[None]):
                 policy=self._policy,
                 cache_limit=self.configuration.cache_size,
                 live=recorder is not None,
+                key_logs=self._key_logs,
                 recorder=recorder,
             )
         except SmtpscopeError as error:

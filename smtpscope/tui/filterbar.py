@@ -109,19 +109,18 @@ class FilterBar(Container):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(" ▸ "), classes="prompt")
-        yield _Field(
+        field = _Field(
             placeholder="f filters: code >= 500 and to ~ example.org",
             suggester=_Completion(),
             select_on_focus=False,
         )
+        field.can_focus = False
+        yield field
         yield Static(classes="told")
 
     @property
     def field(self) -> Input:
         return self.query_one(Input)
-
-    def on_mount(self) -> None:
-        self.field.can_focus = False
 
     def edit(self) -> None:
         """Let the user type."""

@@ -156,6 +156,9 @@ class MainScreen(ScopeScreen[None]):
 
     def news(self) -> None:
         """Show what has been read since."""
+        if self.scope.review is not self.review:
+            # Something else is shown by now, and this index is closed.
+            return
         with self.scope.sound_index():
             self.review.watch()
             # In this order: what is read last is shown, too.
@@ -203,6 +206,8 @@ class MainScreen(ScopeScreen[None]):
 
     def _count(self) -> None:
         """Count the sessions with something wrong, in a thread."""
+        if self.scope.review is not self.review:
+            return
 
         def job(cancelled: object) -> int:
             view = self.review.index.view()
@@ -285,6 +290,9 @@ class MainScreen(ScopeScreen[None]):
         self.call_after_refresh(self._keys)
 
     def _keys(self) -> None:
+        if not self.is_attached or not self.sessions.is_attached:
+            # Another screen has taken this one's place before it was shown.
+            return
         items = []
         for index, (_, name) in enumerate(TABS):
             style = "head" if index == self.tab else ""

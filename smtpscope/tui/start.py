@@ -61,6 +61,7 @@ def start(
         policy=policy,
         filter=filter,
         reveal=reveal,
+        key_logs=key_logs,
         sniffing=sniffing,
     )
     try:

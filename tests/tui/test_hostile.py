@@ -53,7 +53,7 @@ async def test_dialogues_and_what_explains_them(evil: Path, size: tuple[int, int
             check_rows(sessions.lines)
             for at in range(number % 2, len(dialogue), 2 if size == LARGE else 5):
                 sessions.lines.cursor = at
-                sessions._explain()
+                sessions.said.explain()
                 check_rows(sessions.facts)
                 assert not harm(str(sessions.facts.border_title))
             await settled(pilot)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from support.conversation import connection
+from support.growing import FakeRecorder, FakeSniffing, Growing, Talk
 from support.hostile import check, evil_capture
 from support.packets import pcap
-from support.screens import bundled, main, opened, press, read, settled
+from support.screens import SENT, bundled, main, opened, press, read, settled, turns
 from textual.pilot import Pilot
 
 from smtpscope.tui.app import ScopeApp
@@ -106,6 +107,26 @@ async def test_no_keys_break_it_where_there_is_nothing(tmp_path: Path) -> None:
     empty.write_bytes(pcap([]))
     async with opened(read([empty]), size=(80, 24)) as pilot:
         await hammer(pilot, random.Random(SEED), ODD_SIZES)
+
+
+@pytest.mark.usefixtures("unending")
+async def test_no_keys_break_it_while_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Growing(tmp_path, monkeypatch, recorder=FakeRecorder(detached=True))
+    said = list(turns(SENT.format(sender="a@x.test", recipient="b@x.test")))
+    talks = [Talk(recording, said, number) for number in range(12)]
+    chance = random.Random(SEED)
+    async with opened(recording.review, sniffing=FakeSniffing(recording.recorder)) as pilot:
+        monkeypatch.setattr(pilot.app, "open", lambda captures: None)
+        monkeypatch.setattr(pilot.app, "watch_recorder", lambda recorder: None)
+        for turn in range(2):
+            for talk in talks:
+                talk.go(chance.randrange(16))
+            await hammer(pilot, chance, SIZES if turn else [])
+        recording.end()
+        await settled(pilot)
+        check(pilot)
 
 
 async def test_a_session_of_twenty_thousand_exchanges(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from smtpscope import review as reviews
 from smtpscope.findings.walk import NO_POLICY
+from smtpscope.index.rows import Row
 from smtpscope.index.schema import entry_of
 from smtpscope.index.writer import Task, _Writer
 from smtpscope.reading import read_sessions
@@ -52,7 +53,7 @@ class Reading:
         for _ in range(count):
             session = next(self._sessions)
             self._writer._sessions += 1
-            self._writer._pending.append((0, entry_of(session)))
+            self._writer._pending.append(Row(self._writer._sessions, 0, entry_of(session)))
         self._writer._consumed = count * 1_000
         self._writer._flush()
 
