@@ -6,7 +6,7 @@ import json
 import platform
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,25 @@ def lines() -> Iterator[str]:
     for problem in known.problems:
         yield _line("", f"! {text(problem, 300)}")
     yield _line("remembered", _file(state_folder, memory.FILE))
+    for name, folder in (("recordings", "recordings"), ("mail", "mail"), ("queue", "queue")):
+        yield _line(name, _folder(folder))
     yield from _cache(known.cache_size)
+
+
+def _folder(name: str) -> str:
+    """What lies in a folder of the state folder."""
+    try:
+        folder = state_folder() / name
+    except SmtpscopeError as error:
+        return str(error)
+    sizes = []
+    for path in folder.rglob("*"):
+        # It may be taken away this very moment.
+        with suppress(OSError):
+            if path.is_file():
+                sizes.append(path.stat().st_size)
+    kept = f"{len(sizes):,} files, {_size(sum(sizes))}" if sizes else "nothing"
+    return f"{text(str(folder))} ({kept})"
 
 
 def _cache(limit: int) -> Iterator[str]:

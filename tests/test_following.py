@@ -18,7 +18,8 @@ from support.packets import pcap
 from smtpscope.capture import growing
 from smtpscope.capture.pcap import open_capture
 from smtpscope.capture.recording import RecordingWriter, Rotation, Wire, successor
-from smtpscope.errors import NoCaptureError
+from smtpscope.details import Details, Place
+from smtpscope.errors import NoCaptureError, SmtpscopeError
 from smtpscope.export import jsonl
 from smtpscope.export.events import JsonEvents, TextEvents, schema
 from smtpscope.findings import across, probing, timing
@@ -316,3 +317,19 @@ def test_a_reader_that_follows_gives_the_packets_of_every_piece(tmp_path: Path) 
 def test_the_successor_of_a_plain_recording_is_none(tmp_path: Path) -> None:
     (path,) = _record(tmp_path / "plain.pcapng", 1)
     assert successor(path) is None
+
+
+def test_details_of_what_was_rotated_away_say_so(tmp_path: Path) -> None:
+    files = _record(tmp_path / "r.pcapng", 30, Rotation(4_000, None, 1_000))
+    follower = Follower(files[0], trails=True)
+    follower.stop()
+    ended = [each for touched in follower for each in touched if each.ended]
+    parts = follower.reader.parts
+    for watched in (ended[0], ended[14], ended[29]):
+        place = Place(parts, "r", watched.number, 25, watched.session.packets, "")
+        again = Details(place).session()
+        assert len(again.exchanges) == len(watched.session.exchanges)
+    files[0].unlink()
+    place = Place(parts, "r", 1, 25, ended[0].session.packets, "")
+    with pytest.raises(SmtpscopeError, match="has been rotated away"):
+        Details(place).session()

@@ -246,3 +246,16 @@ def test_a_file_of_a_time_that_is_none_has_no_date(
     found = shown(capsys)
     assert "(no date)" in found[-1]
     assert files(found) == ["b.capture: a compressed capture, unpacked"]
+
+
+def test_recordings_mail_and_queue_are_told_with_their_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = tmp_path / "smtpscope" / "mail" / "new"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / str(number)).write_bytes(bytes(1_000))
+    told = "\n".join(information.lines())
+    assert f"{tmp_path}/smtpscope/mail (3 files, 3.0 kB)" in told
+    assert f"{tmp_path}/smtpscope/queue (nothing)" in told
