@@ -98,6 +98,11 @@ class Review:
         return self.recorder.doing if self.recorder is not None else f"following {self.names[0]}"
 
     @property
+    def serves(self) -> bool:
+        """Whether what is recorded is a server of ours."""
+        return self.recorder is not None and self.recorder.name == "serve"
+
+    @property
     def reading(self) -> bool:
         """Whether captures are still being read."""
         return self._process is not None and self._process.is_alive()

@@ -30,12 +30,20 @@ def title(
     if wrong:
         right.append(Item(f" · {wrong:,} {SYMBOLS['warning']}", "warning"))
     if review.live:
-        shown += _traffic(progress)
+        shown += _mail(progress) if review.serves else _traffic(progress)
         right += _live(review, reading, paused)
     else:
         right.append(Item(f" · {octets(progress.size or progress.consumed)}", "dim"))
         right += _progress(review, progress, reading, paused)
     return shown, [*right, Item(" ")]
+
+
+def _mail(progress: Progress) -> list[Item]:
+    """What a server of ours has taken."""
+    found = [Item(f" · {amount(progress.messages, 'message')}", "dim")]
+    if progress.open:
+        found.append(Item(f" · {progress.open:,} open", "label"))
+    return found
 
 
 def _traffic(progress: Progress) -> list[Item]:

@@ -441,6 +441,41 @@ def test_garbage_of_every_kind_is_survived(tmp_path: Path) -> None:
         assert server.sessions()
 
 
+SAMPLE = (
+    (b"", b"220 Postini ESMTP 235 y6_19_2c0 ready."),
+    (
+        b"EHLO adminsky.org",
+        b"250-Postini says hello back\r\n250-STARTTLS\r\n250-8BITMIME\r\n250 HELP",
+    ),
+    (b"MAIL FROM:test@adminsky.org", b"250 Ok"),
+    (b"RCPT TO:test@adminsky.org", b"250 Ok"),
+    (b"RSET", b"250 Ok"),
+    (b"QUIT", b"221 Catch you later"),
+)
+PERSONA = """
+host = "Postini"
+extensions = ["STARTTLS", "8BITMIME", "HELP"]
+tolerate = ["path-without-brackets"]
+[replies]
+greeting = { code = 220, text = "{host} ESMTP 235 y6_19_2c0 ready." }
+ehlo = "{host} says hello back"
+mail = { enhanced = "", text = "Ok" }
+rcpt = { enhanced = "", text = "Ok" }
+rset = { enhanced = "", text = "Ok" }
+quit = { enhanced = "", text = "Catch you later" }
+"""
+
+
+def test_a_persona_says_what_another_server_said_octet_by_octet(tmp_path: Path) -> None:
+    persona = tmp_path / "p.toml"
+    persona.write_text(PERSONA)
+    with serving(tmp_path, "starttls", persona=str(persona)) as server:
+        talk = server.talk()
+        for asked, answer in SAMPLE:
+            assert (talk.ask(asked) if asked else talk.hear()) == answer + b"\r\n"
+        talk.close()
+
+
 # -- the end ---------------------------------------------------------------------------------------
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,14 +99,6 @@ SAMPLE = [
     "C: QUIT",
     "S: 221 Catch you later",
 ]
-
-
-@pytest.mark.skipif(
-    not Path("/work/shared/registry/documented.json").exists(), reason="the registry is not here"
-)
-def test_the_sample_is_the_documented_one() -> None:
-    table = json.loads(Path("/work/shared/registry/documented.json").read_text())
-    assert table["meta"]["sample_dialogue"] == SAMPLE
 
 
 def test_a_message_is_unstuffed_and_whole() -> None:

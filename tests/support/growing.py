@@ -54,6 +54,7 @@ class FakeRecorder:
     pid = 4711
 
     def __init__(self, path: str = "", doing: str = "sniffing eth0", detached: bool = False):
+        self.name = "serve" if doing.startswith("serving") else "sniff"
         self.path = path
         self.doing = doing
         self.detached = detached

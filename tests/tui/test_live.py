@@ -164,6 +164,18 @@ async def test_the_last_word_is_shown_although_it_comes_with_the_end(
         assert "250 2.0.0" in lines(pilot)[3]
 
 
+@pytest.mark.parametrize("doing", ["serving smtp://127.0.0.1:1025"])
+async def test_a_server_tells_how_many_messages_it_has_taken(
+    doing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Growing(tmp_path, monkeypatch, recorder=FakeRecorder(doing=doing))
+    async with opened(recording.review) as pilot:
+        some(recording, 1, 5)
+        await news(pilot)
+        assert f"{doing} · 4 messages" in lines(pilot)[0]
+        assert "packets" not in lines(pilot)[0]
+
+
 # -- the list --------------------------------------------------------------------------------------
 
 
