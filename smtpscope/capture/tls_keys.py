@@ -57,6 +57,11 @@ class Keys:
         return self.problem is None and self.log.hopeful
 
     @property
+    def agreed(self) -> bool:
+        """Whether the server has chosen; to ask for another hello is no choice."""
+        return self._server is not None
+
+    @property
     def inside(self) -> bool:
         """Whether only records of application data are protected, as in TLS 1.3."""
         return self._server is not None and version_name(self._server.version) == "TLSv1.3"

@@ -62,7 +62,12 @@ class TlsOpener:
         side.begin(data.offset)
         if self.problems[data.direction] is None:
             self._cut(side, data)
-        return self._go_on()
+        found = self._go_on()
+        # Only what waits for keys is counted: much may come at once.
+        if side.octets_waiting > (MAX_WAITING if self._log.hopeful else MAX_HOPELESS):
+            self._give_up(side.direction, "the key log has no secrets for it")
+            side.drop()
+        return found
 
     def gap(self, gap: Gap) -> list[Data | Gap]:
         """Octets are missing. Within a record they cost that record, elsewhere the direction."""
@@ -94,11 +99,10 @@ class TlsOpener:
             for side in self._sides:
                 while side.waiting and self._open(side, side.waiting[0], found):
                     record = side.waiting.popleft()
-                    side.octets_waiting -= len(record.payload)
+                    side.octets_waiting -= _HEADER + len(record.payload)
                     moved = True
                 if self.problems[side.direction] is not None:
-                    side.waiting.clear()
-                    side.octets_waiting = 0
+                    side.drop()
         return found
 
     def _cut(self, side: _Side, data: Data) -> None:
@@ -127,8 +131,6 @@ class TlsOpener:
             side.octets_waiting += len(buffer)
             buffer.clear()
             side.wanted = _HEADER
-        if side.octets_waiting > (MAX_WAITING if self._log.hopeful else MAX_HOPELESS):
-            self._give_up(side.direction, "the key log has no secrets for it")
 
     def _open(self, side: _Side, record: _Record, found: list[Data | Gap]) -> bool:
         """Deal with a record; False where it has to wait."""
@@ -183,7 +185,7 @@ class TlsOpener:
                 side.offset += len(octets)
         elif kind == _HANDSHAKE:
             self._take_handshake(side, octets)
-        elif kind == _CHANGE and not self.keys.inside:
+        elif kind == _CHANGE and self.keys.agreed and not self.keys.inside:
             side.seal(HANDSHAKE + 1)
 
     def _take_handshake(self, side: _Side, octets: bytes) -> None:
@@ -281,6 +283,11 @@ class _Side:
         """The plaintext begins where the ciphertext does."""
         if self.offset < 0:
             self.offset = offset
+
+    def drop(self) -> None:
+        """Nothing that waits will be opened."""
+        self.waiting.clear()
+        self.octets_waiting = 0
 
     def seal(self, stage: int) -> None:
         """From the next record on other keys are in force."""

@@ -57,7 +57,8 @@ class Ends:
         folder: Path,
         version: ssl.TLSVersion,
         suite: str,
-        session: ssl.SSLSession | None = None,
+        *,
+        curve: str | None = None,
     ) -> None:
         certificate, key = made("localhost", folder)[0]
         self.log = folder / "keys.log"
@@ -66,6 +67,8 @@ class Ends:
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client.check_hostname = False
         client.verify_mode = ssl.CERT_NONE
+        if curve is not None:
+            server.set_ecdh_curve(curve)
         for context in (server, client):
             context.minimum_version = context.maximum_version = version
             if suite:
@@ -76,9 +79,7 @@ class Ends:
         self._in = (ssl.MemoryBIO(), ssl.MemoryBIO())
         self._out = (ssl.MemoryBIO(), ssl.MemoryBIO())
         self._ends = (
-            client.wrap_bio(
-                self._in[0], self._out[0], server_hostname="localhost", session=session
-            ),
+            client.wrap_bio(self._in[0], self._out[0], server_hostname="localhost"),
             server.wrap_bio(self._in[1], self._out[1], server_side=True),
         )
         for _ in range(4):
@@ -159,6 +160,33 @@ def test_every_suite_is_opened_in_every_chunking(
     if version is ssl.TLSVersion.TLSv1_3:
         # Up to TLS 1.2 the observer sees it in clear.
         assert info.certificate is not None
+
+
+@pytest.mark.parametrize("version", list(SUITES))
+def test_much_that_comes_at_once_is_opened_whole(version: ssl.TLSVersion, tmp_path: Path) -> None:
+    ends = Ends(tmp_path, version, SUITES[version][0])
+    ends.say(Direction.CLIENT, bytes(300_000))
+    for _ in range(14_000):
+        ends.say(Direction.CLIENT, b"x")
+    ends.say(Direction.SERVER, b"250 ok\r\n")
+    said = Spoken(ends.turns, ends.log.read_bytes(), ends.plain)
+    for sizes in ((), (70_000,)):
+        plain, opener, _ = opened(said, sizes)
+        assert plain == said.plain
+        assert opener.problems == [None, None]
+
+
+def test_a_server_that_asks_for_another_hello_is_followed(tmp_path: Path) -> None:
+    ends = Ends(tmp_path, ssl.TLSVersion.TLSv1_3, "", curve="secp384r1")
+    ends.say(Direction.SERVER, b"220 mx\r\n")
+    ends.say(Direction.CLIENT, b"QUIT\r\n")
+    # Two hellos of the client, and the server's answer to each.
+    assert len(ends.turns) > 6
+    said = Spoken(ends.turns, ends.log.read_bytes(), ends.plain)
+    for sizes in ((), (1,)):
+        plain, opener, _ = opened(said, sizes)
+        assert plain == said.plain
+        assert opener.problems == [None, None]
 
 
 def test_without_its_secrets_nothing_is_opened_and_little_is_kept(tmp_path: Path) -> None:
