@@ -55,8 +55,11 @@ class Taken:
             match step:
                 case Send(octets):
                     link.say(octets)
-                case Delivered(id=id):
-                    if self._queue is not None:
+                case Delivered(id=id, later=later):
+                    if self._queue is not None and later:
+                        # They were refused for now, and wait for another time.
+                        self._queue.keep(id, later)
+                    elif self._queue is not None:
                         self._queue.remove(id)
                 case Failed(id=id, reason=reason):
                     link.note(f"queued message {id} was not taken: {reason}")

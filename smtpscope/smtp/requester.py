@@ -13,16 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from smtpscope.smtp import grammar
+from smtpscope.smtp.stuffing import END, eight_bit, stuffed
 
 MAX_REPLY = 1 << 16
 """Octets of one reply; whoever says more says nothing."""
 
+MAX_ADDRESS = 512
+"""Octets of an address, twice what RFC 5321 §4.5.3.1.3 has a path be."""
+
 _REPLY = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?\Z")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Outgoing(NamedTuple):
-    """A message to be delivered; `read` gives its octets, in pieces, as often as it is called."""
+    """A message to be delivered; `read` gives its octets, in pieces, as often as it is called.
+
+    `read` may raise OSError, on its way too: then the message is not delivered.
+    """
 
     id: str
     sender: str
@@ -38,10 +44,14 @@ class Send(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """The server has taken a message; `refused` are recipients for whom it has not."""
+    """The server has taken a message; `refused` are recipients for whom it has not.
+
+    Those of them who are in `later` may be tried another time (4yz).
+    """
 
     id: str
     refused: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
 
 class Failed(NamedTuple):
@@ -82,7 +92,7 @@ class Requester:
 
     def __init__(self, host: str, messages: Sequence[Outgoing]) -> None:
         self.sending = False
-        self._host = host
+        self._host = host.encode("utf-8", "replace")
         self._messages = deque(messages)
         self._expect: Callable[[Reply], Iterator[Step]] = self._greeted
         self._buffer = b""
@@ -94,6 +104,7 @@ class Requester:
         self._recipients: deque[str] = deque()
         self._accepted = 0
         self._refused: list[str] = []
+        self._later: list[str] = []
         self._why = ""
         self._permanent = True
         self._pieces: Iterator[bytes] = iter(())
@@ -101,13 +112,21 @@ class Requester:
     def feed(self, octets: bytes) -> list[Step]:
         """The server has said this."""
         steps: list[Step] = []
-        self._buffer += octets
-        while not self._over and (end := self._buffer.find(b"\n")) >= 0:
-            line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
-            reply = self._read(line.removesuffix(b"\r"))
+        if self._over:
+            return steps
+        buffer = self._buffer + octets
+        at = 0
+        while not self._over and (end := buffer.find(b"\n", at)) >= 0:
+            line = buffer[at:end].removesuffix(b"\r")
+            at = end + 1
+            self._octets += len(line) + 2
+            reply = self._read(line)
             if reply is not None:
                 steps += self._hear(reply)
-        if not self._over and self._octets + len(self._buffer) > MAX_REPLY:
+            elif self._octets > MAX_REPLY:
+                steps += self._give_up("a reply without an end")
+        self._buffer = b"" if self._over else buffer[at:]
+        if self._octets + len(self._buffer) > MAX_REPLY:
             steps += self._give_up("a reply without an end")
         return steps
 
@@ -116,13 +135,20 @@ class Requester:
         return [] if self._over else list(self._give_up("the connection was closed"))
 
     def more(self) -> list[Step]:
-        """The next octets of the message that is being sent; nothing where there are none."""
+        """The next octets of the message that is being sent; nothing where there are none.
+
+        With its last octets `sending` ends: from there on the server may answer.
+        """
         if not self.sending:
             return []
-        piece = next(self._pieces, None)
+        try:
+            piece = next(self._pieces, None)
+        except OSError as error:
+            # Without its end the server won't take it.
+            return list(self._give_up(f"the message cannot be read: {error.strerror or error}"))
         if piece is None:
             self.sending = False
-            return []
+            return [Send(END)]
         return [Send(piece)]
 
     def _read(self, line: bytes) -> Reply | None:
@@ -131,7 +157,6 @@ class Requester:
             return Reply(0, (line,))
         code, dash, text = match.groups()
         self._lines.append(text or b"")
-        self._octets += len(line)
         if dash == b"-":
             return None
         lines, self._lines, self._octets = tuple(self._lines), [], 0
@@ -146,7 +171,7 @@ class Requester:
             yield from self._expect(reply)
         elif not reply.accepted:
             # It was refused before its end: the rest is of no use.
-            yield from self._give_up(str(reply))
+            yield from self._give_up(str(reply), permanent=reply.code >= 500)
 
     # -- what is expected --------------------------------------------------------------------------
 
@@ -155,7 +180,7 @@ class Requester:
             yield from self._give_up(str(reply))
             return
         self._expect = self._hello
-        yield Send(f"EHLO {self._host}\r\n".encode())
+        yield Send(grammar.format_command("EHLO", self._host))
 
     def _hello(self, reply: Reply) -> Iterator[Step]:
         if reply.accepted:
@@ -164,7 +189,7 @@ class Requester:
             yield from self._next()
         elif reply.code >= 500:
             self._expect = self._old_hello
-            yield Send(f"HELO {self._host}\r\n".encode())
+            yield Send(grammar.format_command("HELO", self._host))
         else:
             yield from self._give_up(str(reply))
 
@@ -179,46 +204,57 @@ class Requester:
         while self._messages:
             message = self._messages.popleft()
             problem = self._problem(message)
+            words = ""
+            try:
+                problem, words = (problem, "") if problem else self._parameters(message)
+            except OSError as error:
+                reason = f"the message cannot be read: {error.strerror or error}"
+                yield Failed(message.id, reason, False)
+                continue
             if problem:
                 yield Failed(message.id, problem, True)
                 continue
             self._message = message
             self._recipients = deque(message.recipients)
-            self._accepted, self._refused, self._why, self._permanent = 0, [], "", True
+            self._accepted, self._refused, self._later = 0, [], []
+            self._why, self._permanent = "", True
             self._expect = self._mail
-            yield Send(f"MAIL FROM:<{message.sender}>{self._parameters(message)}\r\n".encode())
+            yield Send(f"MAIL FROM:<{message.sender}>{words}\r\n".encode())
             return
         self._message = None
         self._expect = self._quit
         yield Send(b"QUIT\r\n")
 
     def _problem(self, message: Outgoing) -> str:
-        limit = self._limit()
         addresses = (message.sender, *message.recipients)
+        values = self._keywords.get("SIZE", ())
+        limit = grammar.parse_size(values[0]) if values else None
         if not message.recipients:
             return "there is no recipient"
-        if any(not each.isprintable() or "<" in each or ">" in each for each in addresses):
+        if not all(message.recipients) or any(map(_is_no_address, addresses)):
             return "an address is none"
-        if not all(map(str.isascii, addresses)) and "SMTPUTF8" not in self._keywords:
-            return "the server does not offer SMTPUTF8, which an address needs"
         if limit and message.size > limit:
             return f"the message is larger than the {limit} octets that the server takes"
         return ""
 
-    def _limit(self) -> int:
-        values = self._keywords.get("SIZE", ())
-        size = grammar.parse_size(values[0]) if values else None
-        return size or 0
+    def _parameters(self, message: Outgoing) -> tuple[str, str]:
+        """Why the server can't have the message, or else the parameters of MAIL for it.
 
-    def _parameters(self, message: Outgoing) -> str:
-        found = ""
-        if "SIZE" in self._keywords:
-            found += f" SIZE={message.size}"
-        if "8BITMIME" in self._keywords and not _is_ascii(message):
+        The octets are looked at only where it depends on them (RFC 6152 §3, RFC 6531 §3.2).
+        """
+        utf8 = not all(map(str.isascii, (message.sender, *message.recipients)))
+        if utf8 and "SMTPUTF8" not in self._keywords:
+            return "the server does not offer SMTPUTF8, which an address needs", ""
+        in_header, in_body = eight_bit(message.read())
+        if in_header and "SMTPUTF8" not in self._keywords:
+            return "the server does not offer SMTPUTF8, which the header needs", ""
+        if in_body and "8BITMIME" not in self._keywords:
+            return "the server does not offer 8BITMIME, which the message needs", ""
+        found = f" SIZE={message.size}" if "SIZE" in self._keywords else ""
+        # RFC 6531 §3.1: who offers SMTPUTF8 has to offer 8BITMIME; some forget it.
+        if (in_header or in_body) and "8BITMIME" in self._keywords:
             found += " BODY=8BITMIME"
-        if not all(map(str.isascii, (message.sender, *message.recipients))):
-            found += " SMTPUTF8"
-        return found
+        return "", found + " SMTPUTF8" * (utf8 or in_header)
 
     def _mail(self, reply: Reply) -> Iterator[Step]:
         if reply.accepted:
@@ -242,6 +278,8 @@ class Requester:
             self._accepted += 1
         else:
             self._refused.append(recipient)
+            if reply.code < 500:
+                self._later.append(recipient)
             self._why = self._why or str(reply)
             self._permanent = self._permanent and reply.code >= 500
         yield from self._next_recipient()
@@ -258,7 +296,7 @@ class Requester:
     def _end_of_data(self, reply: Reply) -> Iterator[Step]:
         assert self._message is not None
         if reply.accepted:
-            yield Delivered(self._message.id, tuple(self._refused))
+            yield Delivered(self._message.id, tuple(self._refused), tuple(self._later))
             yield from self._next()
         else:
             yield from self._fail(str(reply), permanent=reply.code >= 500)
@@ -280,38 +318,21 @@ class Requester:
         self._over = True
         yield Close()
 
-    def _give_up(self, reason: str) -> Iterator[Step]:
-        """What was not delivered waits for another time."""
+    def _give_up(self, reason: str, *, permanent: bool = False) -> Iterator[Step]:
+        """What was not delivered waits for another time; `permanent` is for the current message."""
         self._over = True
         self.sending = False
-        left = [self._message] if self._message is not None else []
-        for message in [*left, *self._messages]:
+        if self._message is not None:
+            yield Failed(self._message.id, reason, permanent)
+        for message in self._messages:
             yield Failed(message.id, reason, False)
+        self._message = None
         self._messages.clear()
         yield Close()
 
 
-def _is_ascii(message: Outgoing) -> bool:
-    return all(piece.isascii() for piece in message.read())
-
-
-def stuffed(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """A message as it is sent: lines end with CRLF, dots at their beginnings are doubled, and a
-    lone dot is the end (RFC 5321 §4.5.2)."""
-    held = b""
-    at_start = True
-    for piece in pieces:
-        octets = held + piece
-        # Of a CR nobody knows yet what follows.
-        held = b"\r" if octets.endswith(b"\r") else b""
-        octets = octets[: len(octets) - len(held)]
-        if octets:
-            lines = _LINE_END.sub(b"\r\n", octets)
-            dotted = b"\r\n" + lines if at_start else lines
-            dotted = dotted.replace(b"\r\n.", b"\r\n..")
-            yield dotted[2:] if at_start else dotted
-            at_start = lines.endswith(b"\r\n")
-    if held:
-        yield b"\r\n"
-        at_start = True
-    yield b".\r\n" if at_start else b"\r\n.\r\n"
+def _is_no_address(address: str) -> bool:
+    """Nothing that may stand between brackets; the null sender's "" may."""
+    return (
+        not address.isprintable() or "<" in address or ">" in address or len(address) > MAX_ADDRESS
+    )

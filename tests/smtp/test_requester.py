@@ -17,9 +17,9 @@ from smtpscope.smtp.requester import (
     Requester,
     Send,
     Step,
-    stuffed,
 )
 from smtpscope.smtp.serving.settings import Settings, User
+from smtpscope.smtp.stuffing import END, eight_bit, stuffed
 
 
 def outgoing(
@@ -139,8 +139,8 @@ def test_stuffing_depends_on_no_chunks_and_is_undone_by_the_server(
             at += cut
         yield message[at:]
 
-    sent = b"".join(stuffed(pieces()))
-    assert sent == b"".join(stuffed(iter([message])))
+    sent = b"".join(stuffed(pieces())) + END
+    assert sent == b"".join(stuffed(iter([message]))) + END
     assert sent.endswith(b".\r\n")
     lines = sent.split(b"\r\n")
     assert lines[-2:] == [b".", b""]
@@ -149,3 +149,132 @@ def test_stuffing_depends_on_no_chunks_and_is_undone_by_the_server(
     if wanted[-1] == b"":
         wanted.pop()
     assert [line.removeprefix(b".") if line[:1] == b"." else line for line in lines[:-2]] == wanted
+
+
+@given(
+    header=st.sampled_from([b"", b"A: b", b"A: b\nC: \xc3\xbc", b"A: b\n d"]),
+    body=st.sampled_from([b"", b"x", b"\xff", b"x\n\ny\xff"]),
+    ending=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    size=st.integers(1, 9),
+)
+def test_eight_bit_octets_are_found_where_they_are(
+    header: bytes, body: bytes, ending: bytes, size: int
+) -> None:
+    octets = (header + b"\n" * bool(header) + b"\n" + body).replace(b"\n", ending)
+    pieces = (octets[at : at + size] for at in range(0, len(octets), size))
+    assert eight_bit(pieces) == (not header.isascii(), not body.isascii())
+
+
+EIGHT_BIT = "Subject: x\n\ngrüße\n".encode()
+UTF8_HEADER = "Subject: grüße\n\nx\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message", "word"),
+    [
+        ("8BITMIME", EIGHT_BIT, "8BITMIME"),
+        ("SMTPUTF8", UTF8_HEADER, "SMTPUTF8"),
+        ("DSN", EIGHT_BIT, ""),
+        ("DSN", UTF8_HEADER, ""),
+    ],
+)
+def test_a_message_goes_only_where_its_octets_may(hidden: str, message: bytes, word: str) -> None:
+    # Who offers SMTPUTF8 offers 8BITMIME, too.
+    hide = {hidden, "SMTPUTF8"} if hidden == "8BITMIME" else {hidden}
+    sent = outgoing("1", "bob@example.net", message=message)
+    steps, client = deliver(Settings(hide=frozenset(hide)), [sent])
+    if word:
+        failed, _ = steps
+        assert isinstance(failed, Failed)
+        assert failed.permanent
+        assert word in failed.reason
+        assert not client.played.messages
+    else:
+        assert steps == [Delivered("1"), Close()]
+        (envelope,) = client.played.envelopes
+        assert envelope.body == "8BITMIME"
+        assert envelope.smtputf8 == (message is UTF8_HEADER)
+
+
+def until_data(requester: Requester) -> None:
+    """All that comes before the message's first octet."""
+    for said in (b"220 a\r\n", b"250 a\r\n", b"250 ok\r\n", b"250 ok\r\n"):
+        requester.feed(said)
+    assert requester.feed(b"354 go\r\n") == []
+    assert requester.sending
+
+
+def test_a_reply_that_comes_with_the_last_octets_counts() -> None:
+    """The I/O side may be held up right behind the end, and ask for no more."""
+    requester = Requester("client.example", [outgoing("1", "bob@example.net")])
+    until_data(requester)
+    while requester.sending:
+        (step,) = requester.more()
+    assert step == Send(END)
+    assert requester.feed(b"250 taken\r\n") == [Delivered("1"), Send(b"QUIT\r\n")]
+
+
+def test_a_reply_before_the_end_is_no_delivery() -> None:
+    requester = Requester("client.example", [outgoing("1", "bob@example.net")])
+    until_data(requester)
+    assert requester.feed(b"250 taken\r\n") == []
+    requester.more()
+    assert requester.feed(b"552 5.3.4 too large\r\n") == [
+        Failed("1", "552 5.3.4 too large", True),
+        Close(),
+    ]
+    assert requester.more() == []
+
+
+def test_recipients_who_may_come_again_are_told() -> None:
+    requester = Requester("client.example", [outgoing("1", "a@x", "b@x", "c@x")])
+    for said in (b"220 a\r\n", b"250 a\r\n", b"250 ok\r\n"):
+        requester.feed(said)
+    requester.feed(b"450 later\r\n550 never\r\n250 ok\r\n354 go\r\n")
+    while requester.sending:
+        requester.more()
+    assert requester.feed(b"250 ok\r\n")[0] == Delivered("1", ("a@x", "b@x"), ("a@x",))
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_a_message_that_cannot_be_read_stays(when: int) -> None:
+    reads = 0
+
+    def read() -> Iterator[bytes]:
+        nonlocal reads
+        reads += 1
+        if when == 0 or reads > 1:
+            if when == 2:
+                yield b"Subject: x\n"
+            raise OSError(5, "it broke")
+        yield b"Subject: x\n\n"
+
+    requester = Requester("client.example", [Outgoing("1", "", ("b@x",), 10, read)])
+    requester.feed(b"220 a\r\n")
+    steps = requester.feed(b"250 a\r\n")
+    if when:
+        requester.feed(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        steps = requester.more()
+        while steps and isinstance(steps[0], Send):
+            assert steps[0] != Send(END)
+            steps = requester.more()
+    assert steps[0] == Failed("1", "the message cannot be read: it broke", False)
+    assert steps[1] == (Close() if when else Send(b"QUIT\r\n"))
+
+
+def test_long_replies_are_bounded_and_take_no_time() -> None:
+    requester = Requester("client.example", [outgoing("1", "b@x")])
+    steps = requester.feed(b"220-\r\n" * 500_000)
+    assert steps[-1] == Close()
+    assert requester.feed(bytes(1_000)) == []
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([b"220 a\r\n", b"250 a\r\n", b"354\n"])))
+def test_nothing_that_a_server_says_raises_or_is_taken_for_a_delivery(said: list[bytes]) -> None:
+    requester = Requester("client.example", [outgoing("1", "b@x")])
+    ended: list[Step] = []
+    for octets in said:
+        steps = requester.feed(octets)
+        ended += [step for step in steps if not isinstance(step, Send)]
+    ended += requester.eof()
+    assert [type(step) for step in ended] == [Failed, Close]
