@@ -21,6 +21,8 @@ import click
 from smtpscope import __version__
 from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
 from smtpscope.options import (
+    FOUND,
+    INTERRUPTED,
     key_logs,
     on_terminal,
     port_option,
@@ -34,10 +36,6 @@ from smtpscope.options import (
 from smtpscope.queue_command import queue
 from smtpscope.record_commands import sniff
 from smtpscope.serve_command import serve
-from smtpscope.sniffing import Sniffer
-
-FOUND = 3
-INTERRUPTED = 130
 
 
 class _Commands(click.Group):
@@ -93,6 +91,7 @@ def read(
     """
     if follow or options["format"] == "events" or (files == ("-",) and _is_stream(0)):
         from smtpscope.live import Showing, follow_captures
+        from smtpscope.sniffing import Sniffer
 
         with Sniffer(port) as sniffer:
             follow_captures(files, Showing(ports=frozenset(port), sniffing=sniffer, **options))
@@ -103,6 +102,7 @@ def read(
 @cli.command(hidden=True)
 def home() -> None:
     """Choose on the screen what to review."""
+    from smtpscope.sniffing import Sniffer
     from smtpscope.tui.start import start
 
     with Sniffer() as sniffer:
@@ -208,15 +208,15 @@ def _review(
     no_tui: bool,
 ) -> None:
     from smtpscope.export import jsonl, text
-    from smtpscope.findings.relay import local_names
-    from smtpscope.findings.walk import Policy
+    from smtpscope.findings.relay import policy_of
     from smtpscope.parallel import Render, read_rendered, usual_jobs
     from smtpscope.progress import Progress
     from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
 
-    policy = Policy(frozenset[str]().union(*map(local_names, local_domain)))
+    policy = policy_of(local_domain)
     if wants_screen(no_tui, fail_on) and _files(files):
+        from smtpscope.sniffing import Sniffer
         from smtpscope.tui.start import start
 
         with Sniffer(ports) as sniffer:

@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from smtpscope.errors import SmtpscopeError, UsageError
-from smtpscope.findings.walk import Policy
-from smtpscope.options import key_logs, tell, tell_notes, text_options, wants_screen
+from smtpscope.options import (
+    FOUND,
+    INTERRUPTED,
+    key_logs,
+    tell,
+    tell_notes,
+    text_options,
+    wants_screen,
+)
 from smtpscope.places import new_recording
 from smtpscope.recorder import Recorder
 
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
 
 IMPATIENCE = 0.5
 """Seconds after which another signal is meant as one."""
-FOUND = 3
-INTERRUPTED = 130
 
 
 class Showing(NamedTuple):
@@ -51,20 +56,6 @@ class Showing(NamedTuple):
     def screen(self, *, piped: bool = False) -> bool:
         """Whether the screen is wanted, and possible."""
         return wants_screen(self.no_tui, self.fail_on, piped=piped)
-
-    def policy(self) -> Policy:
-        """What the user says of the servers."""
-        from smtpscope.findings.relay import local_names
-
-        return Policy(frozenset[str]().union(*map(local_names, self.local_domain)))
-
-
-class Limits(NamedTuple):
-    """When a recording ends by itself, None never."""
-
-    packets: int | None = None
-    seconds: float | None = None
-    sessions: int | None = None
 
 
 def follow_captures(files: Sequence[str], showing: Showing) -> None:
@@ -121,12 +112,13 @@ def _wait(recorder: Recorder) -> None:
 
 
 def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None:
+    from smtpscope.findings.relay import policy_of
     from smtpscope.tui.start import start
 
     status = start(
         [path],
         ports=showing.ports,
-        policy=showing.policy(),
+        policy=policy_of(showing.local_domain),
         filter=showing.filter,
         reveal=showing.reveal_secrets,
         key_logs=key_logs(showing.tls_keylog),
@@ -144,6 +136,7 @@ def _print(
 ) -> None:
     from smtpscope import filters
     from smtpscope.export.events import JsonEvents, TextEvents
+    from smtpscope.findings.relay import policy_of
     from smtpscope.following import Follower
     from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
@@ -163,7 +156,7 @@ def _print(
         follower = Follower(
             path,
             ports=SMTP_PORTS | showing.ports,
-            policy=showing.policy(),
+            policy=policy_of(showing.local_domain),
             key_logs=key_logs(showing.tls_keylog),
         )
 

@@ -10,6 +10,15 @@ from typing import Any
 
 import click
 
+FOUND = 3
+INTERRUPTED = 130
+"""Exit statuses: a finding at or above --fail-on, and Ctrl-C."""
+
+DEFAULT_SIZE = 100_000_000
+DEFAULT_KEPT = 10
+"""A recording that nobody named is rotated at this size, and so many files are kept."""
+DEFAULT_ROTATION: list[float | None] = [DEFAULT_SIZE, None, DEFAULT_KEPT]
+
 SHOWN_NOTES = 10
 """Lines that tell what is wrong with one capture."""
 

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import port_option, review_options
-from smtpscope.sniffing import DEFAULT_KEPT, DEFAULT_ROTATION, Sniffer, Wanted
+from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, port_option, review_options
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -127,6 +126,7 @@ def sniff(
     """
     from smtpscope.filters import parse
     from smtpscope.live import Showing, record
+    from smtpscope.sniffing import Sniffer, Wanted
 
     if list_interfaces:
         _list_interfaces()

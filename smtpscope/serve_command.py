@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from importlib.resources import files
 from typing import Any
 
 import click
@@ -86,6 +84,8 @@ def serve(**options: Any) -> None:
     from smtpscope.recorder import Recorder
 
     if options["sample_config"]:
+        from importlib.resources import files
+
         click.echo(files("smtpscope.recorders").joinpath("sample.toml").read_text(), nl=False)
         return
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
@@ -172,6 +172,8 @@ def _absolute(path: str | None) -> str | None:
 
 def _warn_of(listener: str) -> None:
     """Listening beyond this machine is allowed, and told."""
+    import ipaddress
+
     host = listener.partition("://")[2].rpartition(":")[0].strip("[]")
     try:
         local = ipaddress.ip_address(host).is_loopback

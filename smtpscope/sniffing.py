@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from smtpscope.errors import RecordingError, SmtpscopeError
-from smtpscope.options import tell
+from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, DEFAULT_SIZE, tell
 from smtpscope.places import new_recording, recordings_folder
 from smtpscope.recorder import Recorder
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from smtpscope.recorders.privilege import User
 
 ANY = "any"
-DEFAULT_SIZE = 100_000_000
-DEFAULT_KEPT = 10
-"""A recording that nobody named is rotated at this size, and so many files are kept."""
-DEFAULT_ROTATION: list[float | None] = [DEFAULT_SIZE, None, DEFAULT_KEPT]
 
 _SUDO = "leave smtpscope and start it again, as `sudo smtpscope` or `sudo smtpscope sniff`"
 _USED = (

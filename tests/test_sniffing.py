@@ -13,8 +13,9 @@ import pytest
 
 from smtpscope import sniffing
 from smtpscope.errors import SmtpscopeError, UsageError
+from smtpscope.options import DEFAULT_ROTATION
 from smtpscope.recorder import RecorderError
-from smtpscope.sniffing import DEFAULT_ROTATION, Sniffer, Wanted
+from smtpscope.sniffing import Sniffer, Wanted
 
 
 class FakeRecorder:

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from smtpscope.errors import UsageError
 from smtpscope.findings.content import owned
 from smtpscope.findings.rule import Checks, Rule, quoted
-from smtpscope.findings.walk import State, Step
+from smtpscope.findings.walk import Policy, State, Step
 from smtpscope.session import Session
 from smtpscope.smtp.transaction import Recipient
 from smtpscope.stream import Defect
@@ -59,6 +59,11 @@ _WITHIN = re.compile(rb"[%@!][^%@!]+\.[A-Za-z]{2,}|\.[A-Za-z]{2,}!")
 
 _LABELS = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _MAX_NAME = 253
+
+
+def policy_of(local_domains: Iterable[str]) -> Policy:
+    """What the user says of the servers: these domains are theirs. Raises `UsageError`."""
+    return Policy(frozenset[str]().union(*map(local_names, local_domains)))
 
 
 def local_names(domain: str) -> frozenset[str]:

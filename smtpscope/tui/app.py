@@ -17,6 +17,7 @@ from smtpscope.errors import SmtpscopeError
 from smtpscope.findings.walk import NO_POLICY, Policy
 from smtpscope.index.views import DamagedError
 from smtpscope.memory import Memory
+from smtpscope.options import INTERRUPTED
 from smtpscope.recorder import Recorder
 from smtpscope.review import Review
 from smtpscope.tui.keys import binding_keys
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 MAX_REBUILT = 3
 """How often the index of the same captures is made anew because it is damaged."""
-INTERRUPTED = 130
-"""The exit status on Ctrl-C."""
 MAX_TOLD = 300
 """Characters of what is told in a corner of the screen."""
 LASTING = 30.0
