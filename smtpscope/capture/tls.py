@@ -7,23 +7,21 @@ RFC 7301; RFC 5246 appendix E.2 for hellos in SSL 2.0 form). Nothing is decrypte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from smtpscope.capture.tls_names import ALERT_LEVELS, ALERTS, SUITES, VERSIONS
+from smtpscope.capture.tls_hello import Fields, client_hello, server_hello, version_name
+from smtpscope.capture.tls_names import ALERT_LEVELS, ALERTS, VERSIONS
 from smtpscope.stream import Direction
 
 # RFC 5246 §6.2.3: a ciphertext may be 2^14 octets and 2048 of expansion.
 MAX_RECORD = (1 << 14) + 2048
 MAX_HANDSHAKE = 1 << 16
 MAX_ALERTS = 16
-MAX_PROTOCOLS = 16
 MAX_CERTIFICATE = 1 << 14
 
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, _HEARTBEAT = range(20, 25)
 _CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE, _SERVER_HELLO_DONE = 1, 2, 11, 14
-_SERVER_NAME, _ALPN, _PRE_SHARED_KEY, _SUPPORTED_VERSIONS = 0, 16, 41, 43
 
 # What the octets of a record's header can be, and those that a hello in SSL 2.0 form begins with.
 _OCTET = range(256)
@@ -69,6 +67,12 @@ class TlsInfo:
     certificate: bytes | None = None
     records: list[int] = field(default_factory=lambda: [0, 0])
     octets: list[int] = field(default_factory=lambda: [0, 0])
+
+    def take_certificates(self, listed: bytes) -> None:
+        """The server's own certificate comes first in the list (RFC 5246 §7.4.2)."""
+        own = Fields(listed).vector(3)
+        if self.certificate is None and 0 < len(own) <= MAX_CERTIFICATE:
+            self.certificate = own
 
 
 def looks_like_tls(data: bytes | bytearray) -> bool | None:
@@ -159,7 +163,7 @@ class TlsObserver:
             side.left = number
             side.kept = side.type == _HANDSHAKE or (side.type == _ALERT and number == 2)
         elif first and not side.torn and looks_like_tls(header):
-            self.info.offered = _version_name(number)
+            self.info.offered = version_name(number)
             side.left = max(((header[0] & 0x7F) << 8 | header[1]) - 3, 0)
             side.kept = False
         else:
@@ -238,65 +242,31 @@ class TlsObserver:
         elif kind == _SERVER_HELLO:
             self._take_server_hello(body)
         elif kind == _CERTIFICATE:
-            self._take_certificates(body)
+            self.info.take_certificates(Fields(body).vector(3))
         elif kind == _SERVER_HELLO_DONE:
             side.hello_done = True
 
     def _take_client_hello(self, body: bytes) -> None:
-        info = self.info
-        fields = _Fields(body)
-        version = fields.number(2)
-        if version >> 8 != 3:
+        info, hello = self.info, client_hello(body)
+        if hello is None:
             return
-        info.offered = _version_name(version)
-        fields.take(32)
-        fields.vector(1)
-        fields.vector(2)
-        fields.vector(1)
-        for kind, content in fields.extensions():
-            if kind == _SERVER_NAME:
-                info.sni = _host_name(content)
-            elif kind == _ALPN:
-                info.alpn_offered = tuple(_protocols(content))
-            elif kind == _SUPPORTED_VERSIONS:
-                listed = _Fields(_Fields(content).vector(1))
-                numbers = [listed.number(2) for _ in range(len(listed.data) // 2)]
-                known = [number for number in numbers if number in VERSIONS]
-                if known:
-                    info.offered = _version_name(max(known))
+        info.offered = version_name(hello.version)
+        if hello.sni is not None:
+            info.sni = hello.sni
+        if hello.alpn is not None:
+            info.alpn_offered = hello.alpn
 
     def _take_server_hello(self, body: bytes) -> None:
-        info = self.info
-        fields = _Fields(body)
-        version = fields.number(2)
-        if version >> 8 != 3:
+        info, hello = self.info, server_hello(body)
+        if hello is None:
             return
-        fields.take(32)
-        fields.vector(1)
-        cipher = fields.take(2)
-        fields.take(1)
-        alpn, shared = None, False
-        for kind, content in fields.extensions():
-            if kind == _SUPPORTED_VERSIONS:
-                version = _Fields(content).number(2) or version
-            elif kind == _ALPN:
-                alpn = next(_protocols(content), None)
-            elif kind == _PRE_SHARED_KEY:
-                shared = True
-        info.version = _version_name(version)
-        info.alpn = alpn
-        if len(cipher) == 2:
-            number = int.from_bytes(cipher, "big")
-            info.cipher = SUITES.get(number, f"0x{number:04X}")
+        info.version = version_name(hello.version)
+        info.alpn = hello.alpn
+        if hello.cipher is not None:
+            info.cipher = hello.cipher
         if info.version == "TLSv1.3":
-            info.resumed = shared
+            info.resumed = hello.shared_key
         self._settle()
-
-    def _take_certificates(self, body: bytes) -> None:
-        """The server's own certificate comes first in the list (RFC 5246 §7.4.2)."""
-        own = _Fields(_Fields(body).vector(3)).vector(3)
-        if self.info.certificate is None and 0 < len(own) <= MAX_CERTIFICATE:
-            self.info.certificate = own
 
     def _settle(self) -> None:
         client, server = self._sides
@@ -340,50 +310,3 @@ class _Side:
         self.changed = False
         self.sealed = False
         self.hello_done = False
-
-
-class _Fields:
-    """Reads a message's fields one by one; what is missing at its end reads as empty or 0."""
-
-    __slots__ = ("data", "position")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-
-    def take(self, length: int) -> bytes:
-        start = self.position
-        self.position = min(start + length, len(self.data))
-        return self.data[start : self.position]
-
-    def number(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "big")
-
-    def vector(self, width: int) -> bytes:
-        return self.take(self.number(width))
-
-    def extensions(self) -> Iterator[tuple[int, bytes]]:
-        listed = _Fields(self.vector(2))
-        while len(listed.data) - listed.position >= 4:
-            yield listed.number(2), listed.vector(2)
-
-
-def _host_name(content: bytes) -> str | None:
-    names = _Fields(_Fields(content).vector(2))
-    while names.position < len(names.data):
-        kind, name = names.number(1), names.vector(2)
-        if kind == 0:
-            return name.decode("ascii", "backslashreplace")
-    return None
-
-
-def _protocols(content: bytes) -> Iterator[str]:
-    names = _Fields(_Fields(content).vector(2))
-    for _ in range(MAX_PROTOCOLS):
-        if names.position == len(names.data):
-            return
-        yield names.vector(1).decode("ascii", "backslashreplace")
-
-
-def _version_name(number: int) -> str:
-    return VERSIONS.get(number, f"0x{number:04X}")

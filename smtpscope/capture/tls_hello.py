@@ -1,35 +1,22 @@
 """The hellos of TLS, read field by field: what is missing at a message's end reads as nothing.
 
-RFC 8446 §4.1.2 and §4.1.3, RFC 5246 §7.4.1, RFC 6066 §3 (SNI), RFC 7301 (ALPN). A client's hello
-also gives its fingerprints, JA3 (github.com/salesforce/ja3) and JA4 (github.com/FoxIO-LLC/ja4).
+RFC 8446 §4.1.2 and §4.1.3, RFC 5246 §7.4.1, RFC 6066 §3 (SNI), RFC 7301 (ALPN).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from smtpscope.capture.tls_names import SUITES, VERSIONS
 
 MAX_PROTOCOLS = 16
 
-SERVER_NAME, GROUPS, FORMATS, SIGNATURES, ALPN, ENCRYPT_THEN_MAC = 0, 10, 11, 13, 16, 22
-PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS = 41, 42, 43
+SERVER_NAME, ALPN, ENCRYPT_THEN_MAC, PRE_SHARED_KEY, SUPPORTED_VERSIONS = 0, 16, 22, 41, 43
 
 # RFC 8446 §4.1.3: SHA-256 of "HelloRetryRequest".
 _RETRY = hashlib.sha256(b"HelloRetryRequest").digest()
-# RFC 8701: values that are sent so that nobody gets used to their absence.
-_GREASE = frozenset(0x0A0A + 0x1010 * number for number in range(16))
-_JA4_VERSIONS = {
-    0x0304: "13",
-    0x0303: "12",
-    0x0302: "11",
-    0x0301: "10",
-    0x0300: "s3",
-    0x0002: "s2",
-}
 
 
 class Fields:
@@ -59,15 +46,12 @@ class Fields:
 
 
 class ClientHello(NamedTuple):
-    """`version` is the highest one offered; `early`: data may come before the server answers."""
+    """`version` is the highest one offered; `alpn` None where that was not."""
 
     random: bytes
     version: int
     sni: str | None
-    alpn: tuple[str, ...]
-    ja3: str
-    ja4: str
-    early: bool
+    alpn: tuple[str, ...] | None
 
 
 class ServerHello(NamedTuple):
@@ -90,34 +74,19 @@ def client_hello(body: bytes) -> ClientHello | None:
         return None
     random = fields.take(32)
     fields.vector(1)
-    suites = _numbers(fields.vector(2))
+    fields.vector(2)
     fields.vector(1)
-    listed = list(fields.extensions())
     # Of what should come once, the last one counts.
-    extensions = dict(listed)
-    versions = _numbers(Fields(extensions.get(SUPPORTED_VERSIONS, b"")).vector(1))
+    extensions = dict(fields.extensions())
+    listed = Fields(Fields(extensions.get(SUPPORTED_VERSIONS, b"")).vector(1))
+    versions = [listed.number(2) for _ in range(len(listed.data) // 2)]
     known = [number for number in versions if number in VERSIONS]
     alpn = extensions.get(ALPN)
-    protocols = list(_protocols(alpn)) if alpn is not None else []
-    shape = _Shape(
-        legacy,
-        max(known, default=legacy),
-        suites,
-        tuple([kind for kind, _ in listed]),
-        _numbers(Fields(extensions.get(GROUPS, b"")).vector(2)),
-        Fields(extensions.get(FORMATS, b"")).vector(1),
-        _numbers(Fields(extensions.get(SIGNATURES, b"")).vector(2)),
-        protocols[0] if protocols else b"",
-    )
-    ja3, ja4 = _fingerprints(shape)
     return ClientHello(
         random,
-        shape.version,
+        max(known, default=legacy),
         _host_name(extensions.get(SERVER_NAME, b"")),
-        tuple([_text(each) for each in protocols]),
-        ja3,
-        ja4,
-        EARLY_DATA in extensions,
+        tuple(_protocols(alpn)) if alpn is not None else None,
     )
 
 
@@ -146,8 +115,7 @@ def server_hello(body: bytes) -> ServerHello | None:
 
 def chosen_protocol(extensions: dict[int, bytes]) -> str | None:
     """The one that the server took of those that ALPN offered (RFC 7301 §3.1)."""
-    listed = next(_protocols(extensions.get(ALPN, b"")), None)
-    return _text(listed) if listed is not None else None
+    return next(_protocols(extensions.get(ALPN, b"")), None)
 
 
 def version_name(number: int) -> str:
@@ -164,69 +132,13 @@ def _host_name(content: bytes) -> str | None:
     return None
 
 
-def _protocols(content: bytes) -> Iterator[bytes]:
+def _protocols(content: bytes) -> Iterator[str]:
     names = Fields(Fields(content).vector(2))
     for _ in range(MAX_PROTOCOLS):
         if names.position == len(names.data):
             return
-        yield names.vector(1)
-
-
-def _numbers(octets: bytes) -> tuple[int, ...]:
-    return tuple([octets[at] << 8 | octets[at + 1] for at in range(0, len(octets) - 1, 2)])
+        yield _text(names.vector(1))
 
 
 def _text(octets: bytes) -> str:
     return octets.decode("ascii", "backslashreplace")
-
-
-class _Shape(NamedTuple):
-    """What fingerprints are made of: of one program's hellos it is the same, mostly."""
-
-    legacy: int
-    version: int
-    suites: tuple[int, ...]
-    extensions: tuple[int, ...]
-    groups: tuple[int, ...]
-    formats: bytes
-    signatures: tuple[int, ...]
-    protocol: bytes
-
-
-@lru_cache(maxsize=256)
-def _fingerprints(shape: _Shape) -> tuple[str, str]:
-    suites, kinds = _real(shape.suites), _real(shape.extensions)
-    lists = (suites, kinds, _real(shape.groups), list(shape.formats))
-    joined = ",".join([str(shape.legacy), *("-".join(map(str, each)) for each in lists)])
-    ja3 = hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
-    sorted_kinds = _hexadecimal(sorted([kind for kind in kinds if kind not in (SERVER_NAME, ALPN)]))
-    signatures = _hexadecimal(_real(shape.signatures))
-    told = f"{sorted_kinds}_{signatures}" if signatures else sorted_kinds
-    ja4 = (
-        f"t{_JA4_VERSIONS.get(shape.version, '00')}{'d' if SERVER_NAME in kinds else 'i'}"
-        f"{min(len(suites), 99):02}{min(len(kinds), 99):02}{_ends(shape.protocol)}"
-        f"_{_short(_hexadecimal(sorted(suites)))}_{_short(told if kinds else '')}"
-    )
-    return ja3, ja4
-
-
-def _real(numbers: tuple[int, ...]) -> list[int]:
-    return [number for number in numbers if number not in _GREASE]
-
-
-def _hexadecimal(numbers: list[int]) -> str:
-    return ",".join([f"{number:04x}" for number in numbers])
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "0" * 12
-
-
-def _ends(protocol: bytes) -> str:
-    """The first and last character of a protocol's name, or of its octets in hexadecimal."""
-    if not protocol:
-        return "00"
-    first, last = protocol[:1], protocol[-1:]
-    if first.isalnum() and last.isalnum():
-        return (first + last).decode("ascii")
-    return first.hex()[0] + last.hex()[1]

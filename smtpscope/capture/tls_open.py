@@ -11,7 +11,7 @@ from collections import deque
 from typing import NamedTuple
 
 from smtpscope.capture.keylog import KeyLog
-from smtpscope.capture.tls import MAX_CERTIFICATE, MAX_RECORD, TlsInfo
+from smtpscope.capture.tls import MAX_RECORD, TlsInfo
 from smtpscope.capture.tls_ciphers import HANDSHAKE, Content, Opener
 from smtpscope.capture.tls_hello import Fields, chosen_protocol, client_hello, server_hello
 from smtpscope.capture.tls_keys import Keys
@@ -26,7 +26,7 @@ MAX_MESSAGES = 1 << 17
 MAX_LOST = 16
 """Records that may be missing before the next one that can be opened."""
 
-_CHANGE, _ALERT, _HANDSHAKE, _DATA = 20, 21, 22, 23
+_CHANGE, _HANDSHAKE, _DATA = 20, 22, 23
 _CLIENT_HELLO, _SERVER_HELLO, _EXTENSIONS, _CERTIFICATE = 1, 2, 8, 11
 _FINISHED, _KEY_UPDATE = 20, 24
 _HEADER = 5
@@ -220,7 +220,6 @@ class TlsOpener:
             if following is not None:
                 side.seal(following.stage)
                 side.opener = following
-
         elif side.direction is Direction.SERVER and keys.inside:
             self._take_hidden(kind, body)
 
@@ -229,12 +228,10 @@ class TlsOpener:
         info = self._info
         if kind == _EXTENSIONS:
             info.alpn = chosen_protocol(dict(Fields(body).extensions())) or info.alpn
-        elif kind == _CERTIFICATE and info.certificate is None:
+        elif kind == _CERTIFICATE:
             fields = Fields(body)
             fields.vector(1)
-            own = Fields(fields.vector(3)).vector(3)
-            if 0 < len(own) <= MAX_CERTIFICATE:
-                info.certificate = own
+            info.take_certificates(fields.vector(3))
 
     def _give_up(self, direction: Direction, problem: str) -> None:
         self.problems[direction] = self.problems[direction] or problem
