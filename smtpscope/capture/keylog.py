@@ -20,15 +20,13 @@ BOUND = SECRETS_BOUND
 """Octets of lines that are kept."""
 PATIENCE = 0.02
 """Seconds after which a file that may grow is looked at again."""
-HELD_BOUND = 64 << 20
-"""Octets of all connections together that may wait for their secrets."""
 
 _PIECE = 1 << 20
 _TAIL = 512
 """Octets that the longest line stays below."""
 _LINE = re.compile(
-    rb"^(CLIENT_RANDOM|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_0)"
-    rb"|CLIENT_EARLY_TRAFFIC_SECRET)[ \t]+([0-9A-Fa-f]{64})"
+    rb"^(CLIENT_RANDOM|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_0))"
+    rb"[ \t]+([0-9A-Fa-f]{64})"
     rb"[ \t]+([0-9A-Fa-f]{64}|[0-9A-Fa-f]{96})[ \t\r]*$",
     re.MULTILINE,
 )
@@ -38,14 +36,13 @@ class KeyLog:
     """Lines by client random. `files` are read at once, and with `follow` again as they grow.
 
     `version` is another one whenever something was added; `problems` tells, in words for the
-    user, what could not be read. `held` counts octets that wait, up to `HELD_BOUND`.
+    user, what could not be read.
     """
 
     def __init__(
         self, files: Sequence[str | os.PathLike[str]] = (), *, follow: bool = False
     ) -> None:
         self.version = 0
-        self.held = 0
         self.problems: list[str] = []
         self._lines: dict[bytes, bytes] = {}
         self._octets = 0
@@ -86,14 +83,13 @@ class KeyLog:
         """The lines for a client random; none where there are none."""
         return self._lines.get(random, b"")
 
-    def refresh(self, *, now: bool = False) -> int:
-        """Read what files have got, but for `now` not too often; the `version` then."""
+    def refresh(self) -> None:
+        """Read what files have got, but not too often."""
         if self._follow and self._files:
             passed = time.monotonic()
-            if now or passed - self._looked > PATIENCE:
+            if passed - self._looked > PATIENCE:
                 self._looked = passed
                 self._read()
-        return self.version
 
     def _read(self, *, final: bool = False) -> None:
         for file in self._files:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from smtpscope.stream import Direction
 
-EARLY, HANDSHAKE, FIRST_TRAFFIC = -1, 0, 1
+HANDSHAKE, FIRST_TRAFFIC = 0, 1
 """Stages of the keys of TLS 1.3; each KeyUpdate makes another one. Up to 1.2 there is one."""
 
 _BLOCK = 16

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.tls_ciphers import (
-    EARLY,
     FIRST_TRAFFIC,
     HANDSHAKE,
     Cipher,
@@ -24,7 +23,6 @@ MAX_HANDSHAKES = 16
 """Handshakes of one connection whose secrets are looked for."""
 
 _MASTER = b"CLIENT_RANDOM"
-_EARLY = b"CLIENT_EARLY_TRAFFIC_SECRET"
 _LABELS = (
     (b"CLIENT_HANDSHAKE_TRAFFIC_SECRET", b"CLIENT_TRAFFIC_SECRET_0"),
     (b"SERVER_HANDSHAKE_TRAFFIC_SECRET", b"SERVER_TRAFFIC_SECRET_0"),
@@ -50,11 +48,6 @@ class Keys:
     @property
     def used(self) -> bytes:
         return b"".join(self._lines.values())
-
-    @property
-    def hopeful(self) -> bool:
-        """Whether a key that is missing may still come."""
-        return self.problem is None and self.log.hopeful
 
     @property
     def agreed(self) -> bool:
@@ -119,10 +112,7 @@ class Keys:
         stage: int,
     ) -> Opener | None:
         if self.inside:
-            secret = secrets.get(_EARLY) if stage == EARLY else None
-            if secret is None:
-                stage = max(stage, HANDSHAKE)
-                secret = secrets.get(_LABELS[direction][0]) if stage == HANDSHAKE else None
+            secret = secrets.get(_LABELS[direction][0]) if stage == HANDSHAKE else None
             if secret is None:
                 stage = max(stage, FIRST_TRAFFIC)
                 secret = self._traffic(cipher, secrets, direction, stage)
