@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from smtpscope.capture.connection import Connection
-from smtpscope.capture.dissect import Dissector
-from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.keylog import KeyLog
-from smtpscope.capture.packets import segments
 from smtpscope.capture.pcap import PacketBatch, open_capture
 from smtpscope.decode import SessionDecoder
 from smtpscope.findings import MAX_TOLD, LiveJudge, finding, join
 from smtpscope.findings.across import Across, trace_of
 from smtpscope.findings.walk import NO_POLICY, Policy
-from smtpscope.reading import SMTP_PORTS, PacketComments, capture_notes, eviction_notes
+from smtpscope.reading import (
+    SMTP_PORTS,
+    ConnectionSource,
+    Streams,
+    capture_notes,
+    eviction_notes,
+)
 from smtpscope.session import Finding, Session
 from smtpscope.smtp.values import Exchange
 from smtpscope.stream import Defect, Opened, StreamEvent
@@ -46,19 +49,15 @@ class Watched:
         number: int,
         connection: Connection,
         opened: Opened,
-        capture: str,
+        source: ConnectionSource,
         policy: Policy,
-        comments: Mapping[int, bytes],
-        key_log: KeyLog,
     ) -> None:
         self.number = number
         self.ended = False
         self._connection = connection
         self._opened = opened
-        self._capture = capture
+        self._source = source
         self._policy = policy
-        self._comments = comments
-        self._key_log = key_log
         # Many connections never say anything.
         self._decoder: SessionDecoder | None = None
         self._new: list[Exchange] = []
@@ -97,13 +96,7 @@ class Watched:
         return self._decoder
 
     def _begin(self) -> SessionDecoder:
-        decoder = SessionDecoder(
-            self._opened,
-            self._capture,
-            self._policy,
-            comments=self._comments,
-            key_log=self._key_log,
-        )
+        decoder = self._source.decoder(self._opened)
         decoder.session.number = self.number
         return decoder
 
@@ -161,8 +154,7 @@ class Follower:
     capture can't be longer.
 
     `exchanges`: they are wanted, not only the sessions. `trails` and `key_logs` as with
-    `read_sessions`. Raises
-    `NoCaptureError` where the input is no capture.
+    `read_sessions`. Raises `NoCaptureError` where the input is no capture.
     """
 
     def __init__(
@@ -178,16 +170,20 @@ class Follower:
         self.reader = open_capture(source, follow=True)
         self.packets = 0
         self.sessions = 0
-        self._name = Path(self.reader.name).name
         self._policy = policy
         self._exchanges = exchanges
-        self._assembler = StreamAssembler(ports, trails=trails)
-        self._dissector = Dissector()
-        self._comments = PacketComments(self.reader.comments)
         self._key_log = KeyLog(key_logs, follow=True)
+        self._source = ConnectionSource(
+            Path(self.reader.name).name,
+            ports,
+            policy,
+            trails=trails,
+            comments=self.reader.comments,
+            secrets=self.reader.secrets,
+            key_log=self._key_log,
+        )
         self._across = Across()
         self._open: dict[int, Watched] = {}
-        self._unreadable = 0
 
     def stop(self) -> None:
         """Follow no more: what is there now is still read."""
@@ -208,39 +204,22 @@ class Follower:
 
     def notes(self) -> list[str]:
         """What the capture itself leaves to be told, in words for the user."""
-        notes = capture_notes(self.reader, self._unreadable)
-        return [*notes, *eviction_notes(self._assembler.evicted), *self._key_log.problems]
+        notes = capture_notes(self.reader, self._source.unreadable)
+        return [*notes, *eviction_notes(self._source.evicted), *self._key_log.problems]
 
     def __iter__(self) -> Iterator[list[Watched]]:
         with self.reader:
             for batch in self.reader.follow():
                 yield self._feed(batch) if batch is not None else []
-            yield self._finish()
+            yield self._decode(self._source.finish())
 
     def _feed(self, batch: PacketBatch) -> list[Watched]:
         self.packets += len(batch)
-        self._comments.update()
-        self._key_log.take(self.reader.secrets)
-        found = segments(batch, self._dissector)
-        self._unreadable += found.unreadable
-        events = self._assembler.feed(found)
-        for trail in self._assembler.touched_trails:
-            trail.note(batch)
-        self._assembler.touched_trails.clear()
-        return self._decode(events)
+        return self._decode(self._source.feed(batch))
 
-    def _finish(self) -> list[Watched]:
-        touched = self._decode(self._assembler.finish())
-        for watched in self._open.values():
-            watched.end(self._across, keep=self._exchanges)
-            if watched not in touched:
-                touched.append(watched)
-        self._open.clear()
-        return touched
-
-    def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> list[Watched]:
+    def _decode(self, streams: Streams) -> list[Watched]:
         touched = []
-        for connection, stream in events:
+        for connection, stream in streams:
             place = connection.place
             watched = self._open.get(place)
             if watched is None:
@@ -256,12 +235,4 @@ class Follower:
         # Every connection's first event says that it opens.
         assert isinstance(opened, Opened)
         self.sessions += 1
-        return Watched(
-            self.sessions,
-            connection,
-            opened,
-            self._name,
-            self._policy,
-            self._comments.by_packet,
-            self._key_log,
-        )
+        return Watched(self.sessions, connection, opened, self._source, self._policy)

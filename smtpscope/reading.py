@@ -1,6 +1,6 @@
 """Reads captures: from a file to its sessions, in the order in which they began.
 
-`ShareDecoder` takes the packets of a capture, or of its share of the connections, to sessions;
+`ConnectionSource` takes packets to connections, `ShareDecoder` those, or its share, to sessions;
 `Sequencer` puts what the shares found into one order, and joins what only several sessions
 together show. `read_sessions` does both in this process, `parallel` in several.
 """
@@ -34,6 +34,9 @@ MAX_HELD_SESSIONS = 1_000
 
 OnProgress = Callable[[int, int | None, int], None]
 """Takes the octets read, those of the file if they are known, and the sessions found so far."""
+
+Streams = list[tuple[Connection, list[StreamEvent]]]
+"""Connections in the order of their first packets, each with what it brought."""
 
 _T = TypeVar("_T")
 
@@ -115,12 +118,72 @@ class PacketComments:
             self._taken = len(comments)
 
 
+class ConnectionSource:
+    """Batches of packets in, connections and what they brought out; makes their decoders.
+
+    With `trails` each connection says where its packets lie; `comments` and `secrets` are those of
+    the capture, which may grow; `key_log` has other secrets.
+    """
+
+    def __init__(
+        self,
+        capture: str,
+        ports: frozenset[int],
+        policy: Policy,
+        *,
+        trails: bool,
+        comments: Sequence[Comment],
+        secrets: Sequence[Secret],
+        key_log: KeyLog,
+    ) -> None:
+        self.unreadable = 0
+        self._capture = capture
+        self._policy = policy
+        self._comments = PacketComments(comments)
+        self._secrets = secrets
+        self._key_log = key_log
+        self._assembler = StreamAssembler(ports, trails=trails)
+        self._dissector = Dissector()
+
+    @property
+    def evicted(self) -> int:
+        """Connections that were ended early because too many were open."""
+        return self._assembler.evicted
+
+    def feed(self, batch: PacketBatch, share: int = 0, shares: int = 1) -> Streams:
+        """Take the next packets; of `shares` equal shares only this one's connections."""
+        self._comments.update()
+        self._key_log.take(self._secrets)
+        found = segments(batch, self._dissector)
+        self.unreadable += found.unreadable
+        if shares > 1:
+            found = found.share(share, shares)
+        streams = self._assembler.feed(found)
+        for trail in self._assembler.touched_trails:
+            trail.note(batch)
+        self._assembler.touched_trails.clear()
+        return streams
+
+    def finish(self) -> Streams:
+        """The capture is over: every connection that was open ends."""
+        return self._assembler.finish()
+
+    def decoder(self, opened: Opened) -> SessionDecoder:
+        """The decoder of the connection that opened so."""
+        return SessionDecoder(
+            opened,
+            self._capture,
+            self._policy,
+            comments=self._comments.by_packet,
+            key_log=self._key_log,
+        )
+
+
 class ShareDecoder:
     """Batches of packets in, reports of finished sessions out.
 
     `share` and `shares`: of so many equal shares of the connections, only the one with this number
-    (from 0 on) is decoded. With `trails` each session says where its packets lie; `comments` and
-    `secrets` are those of the capture, which may grow; `key_log` has other secrets.
+    (from 0 on) is decoded. The rest as with `ConnectionSource`.
     """
 
     def __init__(
@@ -136,48 +199,40 @@ class ShareDecoder:
         secrets: Sequence[Secret] = (),
         key_log: KeyLog | None = None,
     ) -> None:
-        self._comments = PacketComments(comments)
-        self._secrets = secrets
-        self._key_log = KeyLog() if key_log is None else key_log
-        self._capture = capture
-        self._policy = policy
+        self._source = ConnectionSource(
+            capture,
+            ports,
+            policy,
+            trails=trails,
+            comments=comments,
+            secrets=secrets,
+            key_log=KeyLog() if key_log is None else key_log,
+        )
         self._share = share
         self._shares = shares
-        self._assembler = StreamAssembler(ports, trails=trails)
-        self._dissector = Dissector()
         self._open: dict[int, Opened | SessionDecoder] = {}
-        self.unreadable = 0
+
+    @property
+    def unreadable(self) -> int:
+        """Packets whose headers could not be read."""
+        return self._source.unreadable
 
     @property
     def evicted(self) -> int:
         """Sessions that were ended early because too many were open."""
-        return self._assembler.evicted
+        return self._source.evicted
 
     def feed(self, batch: PacketBatch) -> Report[Session]:
-        self._comments.update()
-        self._key_log.take(self._secrets)
-        found = segments(batch, self._dissector)
-        self.unreadable += found.unreadable
-        if self._shares > 1:
-            found = found.share(self._share, self._shares)
-        events = self._assembler.feed(found)
-        for trail in self._assembler.touched_trails:
-            trail.note(batch)
-        self._assembler.touched_trails.clear()
-        return self._decode(events)
+        return self._decode(self._source.feed(batch, self._share, self._shares))
 
     def finish(self) -> Report[Session]:
         """The capture is over: what is still open, too."""
-        report = self._decode(self._assembler.finish())
-        for place, decoder in self._open.items():
-            report.finished.append(self._finish(place, decoder))
-        self._open.clear()
-        return report._replace(open_since=None)
+        return self._decode(self._source.finish())
 
-    def _decode(self, events: list[tuple[Connection, list[StreamEvent]]]) -> Report[Session]:
+    def _decode(self, streams: Streams) -> Report[Session]:
         begun: list[int] = []
         finished: list[Finished[Session]] = []
-        for connection, stream in events:
+        for connection, stream in streams:
             place = connection.place
             decoder = self._open.get(place)
             for event in stream:
@@ -189,7 +244,7 @@ class ShareDecoder:
                     begun.append(place)
                     decoder = self._open[place] = event
                 else:
-                    decoder = self._open[place] = self._begin(decoder)
+                    decoder = self._open[place] = self._source.decoder(decoder)
                     decoder.feed(event)
             stream.clear()
             if connection.ended and decoder is not None:
@@ -201,20 +256,11 @@ class ShareDecoder:
         # Connections come in order, and so the first one in is the earliest.
         return Report(begun, finished, next(iter(self._open), None))
 
-    def _begin(self, opened: Opened) -> SessionDecoder:
-        return SessionDecoder(
-            opened,
-            self._capture,
-            self._policy,
-            comments=self._comments.by_packet,
-            key_log=self._key_log,
-        )
-
     def _finish(
         self, place: int, decoder: Opened | SessionDecoder, *seen: Defect
     ) -> Finished[Session]:
         if isinstance(decoder, Opened):
-            decoder = self._begin(decoder)
+            decoder = self._source.decoder(decoder)
         decoder.note(*seen)
         session = decoder.finish()
         return Finished(place, trace_of(session), session)
