@@ -18,35 +18,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from processes import MissingProgramError, program
 from recording import recording
+from skipping import missing_programs_skip, pytest_runtest_call
+
+__all__ = ["pytest_runtest_call"]
 
 Record = Callable[..., AbstractContextManager[Path]]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    with _missing_programs_skip():
+    with missing_programs_skip():
         if item.get_closest_marker("live"):
             if os.geteuid() != 0:
                 raise MissingProgramError("recording and the servers' own users need root")
             program("tcpdump")
             program("tshark")
         return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, None, None]:
-    with _missing_programs_skip():
-        return (yield)
-
-
-@contextmanager
-def _missing_programs_skip() -> Iterator[None]:
-    try:
-        yield
-    except MissingProgramError as missing:
-        if os.environ.get("SMTPSCOPE_CI"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

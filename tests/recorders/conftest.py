@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,30 +21,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "live"))
 
 from namespace import Namespace
 from processes import MissingProgramError, program
+from skipping import missing_programs_skip, pytest_runtest_call
+
+__all__ = ["pytest_runtest_call"]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    with _missing_programs_skip():
+    with missing_programs_skip():
         if item.get_closest_marker("live") and os.geteuid() != 0:
             raise MissingProgramError("capturing needs root")
         return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, None, None]:
-    with _missing_programs_skip():
-        return (yield)
-
-
-@contextmanager
-def _missing_programs_skip() -> Iterator[None]:
-    try:
-        yield
-    except MissingProgramError as missing:
-        if os.environ.get("SMTPSCOPE_CI"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from smtpscope.tui import listing, said
 
 
 class Process:
-    """Stands for the process that fills the index."""
+    """Stands for the process that fills the index: it goes on until the test says otherwise."""
 
     pid = None
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.growing import Process
 from support.screens import lines, main, many, opened, press, rows, settled, shown, told, write
 from textual.pilot import Pilot
 
@@ -21,27 +22,11 @@ from smtpscope.tui.findings import FindingsPane
 from smtpscope.tui.messages import MessagesPane
 
 
-class Reader:
-    """Stands for the process that fills the index: it writes when the test says so."""
-
-    def __init__(self) -> None:
-        self.exitcode: int | None = None
-
-    def is_alive(self) -> bool:
-        return self.exitcode is None
-
-    def terminate(self) -> None:
-        self.exitcode = -15 if self.exitcode is None else self.exitcode
-
-    def join(self) -> None:
-        pass
-
-
 class Reading:
     """A review whose capture is read at the test's pace."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.process = Reader()
+        self.process = Process()
         monkeypatch.setattr(reviews, "start", lambda target, task: self.process)
         capture = many(folder, 60)
         self._sessions: Iterator[Session] = read_sessions(capture, trails=True)
