@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from smtpscope import __version__
+from smtpscope.ca_command import ca
 from smtpscope.errors import NoCaptureError, SmtpscopeError, UsageError
 from smtpscope.options import (
     FOUND,
@@ -64,6 +65,7 @@ def cli() -> None:
 cli.add_command(sniff)
 cli.add_command(serve)
 cli.add_command(queue)
+cli.add_command(ca)
 
 
 @cli.command()

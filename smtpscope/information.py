@@ -34,8 +34,8 @@ def lines() -> Iterator[str]:
     for problem in known.problems:
         yield _line("", f"! {text(problem, 300)}")
     yield _line("remembered", _file(state_folder, memory.FILE))
-    for name, folder in (("recordings", "recordings"), ("mail", "mail"), ("queue", "queue")):
-        yield _line(name, _folder(folder))
+    for name in ("recordings", "mail", "queue", "ca"):
+        yield _line(name, _folder(name))
     yield from _cache(known.cache_size)
 
 
