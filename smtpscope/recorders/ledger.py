@@ -1,13 +1,15 @@
 """The recording of a program's own connections: every octet is in it before it goes any further.
 
 `Ledger` is what `serve` and `proxy` write to: connections as synthetic segments, key logs before
-the packets that need them, notes as comments on packets.
+the packets that need them, notes as comments on packets. What all connections have to say in one
+turn of the event loop is written to the file at once, and then sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from smtpscope.capture.recording import RecordingWriter, Rotation, Wire
@@ -29,7 +31,7 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
-        self.flush = self._writer.flush
+        self._waiting: list[Callable[[], object]] = []
 
     @property
     def path(self) -> Path:
@@ -45,20 +47,35 @@ class Ledger:
         if lines:
             self._writer.secrets(lines)
 
+    def then(self, do: Callable[[], object]) -> None:
+        """Do something when all that was appended until now is in the file: soon, in this order."""
+        self._waiting.append(do)
+        self._schedule()
+
+    def settle(self) -> None:
+        """Write what was appended, and do what waited for that."""
+        waiting, self._waiting = self._waiting, []
+        # Where this fails, nothing may go any further.
+        self._writer.flush()
+        for do in waiting:
+            do()
+
     def close(self) -> None:
         self._closed = True
         self._writer.close()
 
     def _append(self, when: int, packet: bytes, note: str) -> None:
         self.packets += 1
-        if not self._scheduled:
-            # What is not flushed before it is sent is seen soon all the same.
-            self._scheduled = True
-            self._loop.call_soon(self._flush_soon)
+        self._schedule()
         self._writer.packet(0, when, packet, comment=note)
 
-    def _flush_soon(self) -> None:
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._settle_soon)
+
+    def _settle_soon(self) -> None:
         self._scheduled = False
         # It may be closed by now.
         if not self._closed:
-            self.flush()
+            self.settle()

@@ -12,6 +12,7 @@ import ssl
 import struct
 import time
 from contextlib import suppress
+from functools import partial
 
 from smtpscope.capture.synth import Talk
 from smtpscope.recorders.ledger import Ledger
@@ -83,7 +84,7 @@ class Link:
         self._closed = True
         if reset:
             self._talk.close(self._own, time.time_ns(), reset=True)
-            self._ledger.flush()
+            self._ledger.settle()
             endpoint = self._transport.get_extra_info("socket")
             if endpoint is not None:
                 endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -92,8 +93,7 @@ class Link:
         if self.tls is not None and self.tls.ready:
             self._put(self.tls.close())
         self._talk.close(self._own, time.time_ns())
-        self._ledger.flush()
-        self._transport.close()
+        self._ledger.then(self._transport.close)
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
@@ -111,5 +111,4 @@ class Link:
         if octets and not self._closed and not self._transport.is_closing():
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
-            self._ledger.flush()
-            self._transport.write(octets)
+            self._ledger.then(partial(self._transport.write, octets))

@@ -6,7 +6,6 @@ what is wrong in them is told. It ends like every recorder (`owner`), and after 
 
 from __future__ import annotations
 
-import asyncio
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from smtpscope.errors import UsageError
 from smtpscope.places import state_folder
 from smtpscope.recorders.certificates import Certificates
 from smtpscope.recorders.ledger import Ledger
+from smtpscope.recorders.loop import run
 from smtpscope.recorders.mailbox import Mailbox
 from smtpscope.recorders.owner import Owner, Task, serve
 from smtpscope.recorders.privilege import drop
@@ -40,7 +40,7 @@ def record(owner: Owner) -> None:
         options.get("settings", {}),
     )
     _allow_descriptors()
-    asyncio.run(_serve(owner, task, listeners, configured))
+    run(_serve(owner, task, listeners, configured))
 
 
 def _allow_descriptors() -> None:
@@ -66,7 +66,7 @@ async def _serve(
     mailbox = Mailbox(Path(options["maildir"]))
     queue = Queue(Path(options.get("queue") or state_folder() / "queue"))
     ledger = Ledger(task.path, "serve", task.rotation, key_log)
-    ledger.flush()
+    ledger.settle()
     server = Server(
         settings,
         Limits(**options.get("limits", {})),

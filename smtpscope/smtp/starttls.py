@@ -1,0 +1,259 @@
+"""Finds STARTTLS in a dialogue that is forwarded meanwhile, and the reply to it.
+
+In: the octets of both sides as they come, in any chunks. Out: what may go on, and what has to wait
+since STARTTLS (RFC 3207 §4) is a matter for whoever stands in between. Nothing else is held back,
+save a line's first octets while they could still become that command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from enum import Enum, auto
+from typing import NamedTuple
+
+MAX_LINE = 4_096
+"""Octets of a line that are looked at; a longer one is no command that matters here."""
+MAX_PENDING = 10_000
+"""Commands whose replies are counted; more are pipelined by nobody who means well."""
+
+_WORD = b"STARTTLS"
+_COMMAND = re.compile(rb"[ \t]*STARTTLS[ \t]*\r?\n?\Z", re.IGNORECASE)
+_KEYWORD = re.compile(rb"250[- ]STARTTLS[ \t]*\r?\n\Z", re.IGNORECASE)
+_CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\r?\n)", re.IGNORECASE)
+_REPLY = re.compile(rb"(\d\d\d)(-)?")
+
+
+class Heard(NamedTuple):
+    """Of a client: `forward` goes on; `command` is a STARTTLS line, b"" where there is none, and
+    `behind` what stood behind it and waits with it."""
+
+    forward: bytes
+    command: bytes = b""
+    behind: bytes = b""
+
+
+class _Mode(Enum):
+    LINES = auto()
+    DATA = auto()
+    CHUNK = auto()
+    LINE_OF_AUTH = auto()
+    """What comes next answers a challenge: it is no command, whatever it looks like."""
+
+
+class StartTlsWatch:
+    """One dialogue in the clear; with `strip` the server's offer of STARTTLS is taken out.
+
+    After a STARTTLS the client's half takes nothing more until `go_on`: its command is not counted,
+    and `awaited` says whether replies to earlier ones are still to come.
+    """
+
+    def __init__(self, *, strip: bool = False) -> None:
+        self._strip = strip
+        self._mode = _Mode.LINES
+        self._held = b""
+        self._line = bytearray()
+        self._tail = b"\r\n"
+        self._chunk = 0
+        # The greeting answers the connection.
+        self._pending: deque[str] = deque([""])
+        self._lmtp = False
+        self._accepted = 0
+        self._reply = bytearray()
+        self._long_reply = False
+
+    @property
+    def awaited(self) -> int:
+        """Replies that are still to come."""
+        return len(self._pending)
+
+    def go_on(self) -> None:
+        """STARTTLS was dealt with, and no TLS came of it."""
+        self._line.clear()
+
+    def restart(self, *, greeted: bool) -> None:
+        """Begin anew, as after a handshake; `greeted` where no greeting comes."""
+        strip = self._strip
+        self.__init__(strip=strip)  # type: ignore[misc]
+        if greeted:
+            self._pending.clear()
+
+    # -- the client --------------------------------------------------------------------------------
+
+    def client(self, octets: bytes) -> Heard:
+        """What the client said."""
+        octets, self._held = self._held + octets, b""
+        at, end = 0, len(octets)
+        while at < end:
+            if self._mode is _Mode.DATA:
+                at = self._data(octets, at)
+            elif self._mode is _Mode.CHUNK:
+                taken = min(self._chunk, end - at)
+                self._chunk -= taken
+                at += taken
+                if not self._chunk:
+                    self._mode = _Mode.LINES
+            else:
+                feed = octets.find(b"\n", at)
+                if feed < 0:
+                    return self._partial(octets, at)
+                piece = octets[at : feed + 1]
+                if self._is_command(piece):
+                    return Heard(octets[:at], piece, octets[feed + 1 :])
+                self._command(piece)
+                at = feed + 1
+        return Heard(octets)
+
+    def _is_command(self, piece: bytes) -> bool:
+        return (
+            not self._line
+            and self._mode is _Mode.LINES
+            and len(piece) < MAX_LINE
+            and _COMMAND.match(piece) is not None
+        )
+
+    def _partial(self, octets: bytes, at: int) -> Heard:
+        """A line that goes on later: only one that may become STARTTLS waits."""
+        rest = octets[at:]
+        if self._mode is _Mode.LINES and not self._line and len(rest) < MAX_LINE:
+            word = rest.lstrip(b" \t").upper()
+            if _WORD.startswith(word) or _COMMAND.match(rest):
+                self._held = rest
+                return Heard(octets[:at])
+        self._line += rest[: MAX_LINE - len(self._line)]
+        return Heard(octets)
+
+    def _command(self, piece: bytes) -> None:
+        """Count a line that is not STARTTLS."""
+        if self._line:
+            self._line += piece[: MAX_LINE - len(self._line)]
+            piece = bytes(self._line)
+            self._line.clear()
+        if self._mode is _Mode.LINE_OF_AUTH:
+            self._mode = _Mode.LINES
+            self._expect("AUTH")
+            return
+        verb = piece[:8].split(None, 1)[0].upper() if piece.strip() else b""
+        if verb == b"DATA":
+            # Until the reply says otherwise: nothing may be pipelined behind DATA (RFC 2920 §3.1).
+            self._mode = _Mode.DATA
+            self._tail = b"\r\n"
+        elif verb == b"BDAT":
+            found = _CHUNK.match(piece)
+            self._chunk = int(found[1]) if found is not None else 0
+            if self._chunk:
+                self._mode = _Mode.CHUNK
+            last = b"LAST" in piece.upper()
+            self._expect(*["BDAT"] * (self._accepted if last and self._lmtp else 1))
+            return
+        elif verb == b"LHLO":
+            self._lmtp = True
+        elif verb in (b"MAIL", b"RSET"):
+            self._accepted = 0
+        self._expect(verb.decode("ascii", "replace"))
+
+    def _data(self, octets: bytes, at: int) -> int:
+        """Message data: where in `octets` it ends, or how far they go."""
+        tail = self._tail
+        joined = tail + octets[at : at + 5]
+        early = joined.find(b"\r\n.\r\n")
+        if early >= 0:
+            stop = at + early + 5 - len(tail)
+        else:
+            found = octets.find(b"\r\n.\r\n", at)
+            if found < 0:
+                self._tail = (tail + octets[max(at, len(octets) - 4) :])[-4:]
+                return len(octets)
+            stop = found + 5
+        self._mode = _Mode.LINES
+        # LMTP answers for each recipient (RFC 2033 §4.2).
+        self._expect(*["."] * (self._accepted if self._lmtp else 1))
+        return stop
+
+    def _expect(self, *commands: str) -> None:
+        if len(self._pending) < MAX_PENDING:
+            self._pending.extend(commands)
+
+    # -- the server --------------------------------------------------------------------------------
+
+    def server(self, octets: bytes) -> bytes:
+        """What the server said, less an offer that is to be taken out."""
+        kept: list[bytes] = []
+        at, end = 0, len(octets)
+        while at < end:
+            feed = octets.find(b"\n", at)
+            stop = feed + 1 if feed >= 0 else end
+            piece = octets[at:stop]
+            at = stop
+            if len(self._reply) + len(piece) > MAX_LINE:
+                # Nothing of it is held back any more.
+                if self._strip and not self._long_reply:
+                    kept.append(bytes(self._reply))
+                self._long_reply = True
+                piece, spilled = b"", piece
+                kept.append(spilled)
+                if feed >= 0:
+                    self._answer(bytes(self._reply[:4]))
+                    self._reply.clear()
+                    self._long_reply = False
+                continue
+            self._reply += piece
+            if feed < 0:
+                if not self._strip:
+                    kept.append(piece)
+                continue
+            line = bytes(self._reply)
+            self._reply.clear()
+            if not self._strip:
+                kept.append(piece)
+            else:
+                kept.append(line)
+                if _KEYWORD.match(line) and self._pending and self._pending[0] in ("EHLO", "LHLO"):
+                    self._take_out(kept, line)
+            self._answer(line)
+        return b"".join(kept)
+
+    def _take_out(self, kept: list[bytes], line: bytes) -> None:
+        """Take the offer out; where it was the last line, another one is put in its place."""
+        kept.pop()
+        if line[3:4] == b" ":
+            kept.append(b"250 HELP\r\n")
+
+    def _answer(self, line: bytes) -> None:
+        """Count a line of a reply."""
+        found = _REPLY.match(line)
+        if found is None or found[2] or not self._pending:
+            return
+        command = self._pending.popleft()
+        code = found[1]
+        if command == "AUTH" and code == b"334":
+            self._mode = _Mode.LINE_OF_AUTH
+        elif command == "DATA" and code != b"354" and self._mode is _Mode.DATA:
+            self._mode = _Mode.LINES
+        elif command == "RCPT" and code[:1] == b"2":
+            self._accepted += 1
+
+
+class ReplyReader:
+    """One whole reply, of a server that may say more behind it."""
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+
+    def feed(self, octets: bytes) -> tuple[bytes, bytes] | None:
+        """The reply and what stands behind it, None as long as it is not whole.
+
+        Raises ValueError where it is none, or longer than any.
+        """
+        self._octets += octets
+        at = 0
+        while (feed := self._octets.find(b"\n", at)) >= 0:
+            found = _REPLY.match(self._octets, at)
+            if found is None:
+                raise ValueError("the server answered with what is no reply")
+            at = feed + 1
+            if not found[2]:
+                return bytes(self._octets[:at]), bytes(self._octets[at:])
+        if len(self._octets) > 16 * MAX_LINE:
+            raise ValueError("the server's reply has no end")
+        return None
