@@ -34,6 +34,7 @@ from smtpscope.options import (
     wants_screen,
     width,
 )
+from smtpscope.proxy_command import proxy
 from smtpscope.queue_command import queue
 from smtpscope.record_commands import sniff
 from smtpscope.serve_command import serve
@@ -63,6 +64,7 @@ def cli() -> None:
 
 
 cli.add_command(sniff)
+cli.add_command(proxy)
 cli.add_command(serve)
 cli.add_command(queue)
 cli.add_command(ca)

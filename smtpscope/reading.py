@@ -18,7 +18,15 @@ from smtpscope.capture.dissect import Dissector
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.packets import segments
-from smtpscope.capture.pcap import CaptureReader, Comment, PacketBatch, Secret, open_capture
+from smtpscope.capture.pcap import (
+    CaptureReader,
+    Comment,
+    PacketBatch,
+    Secret,
+    open_capture,
+    without_server_legs,
+)
+from smtpscope.capture.synth import SERVER_LEGS
 from smtpscope.decode import SessionDecoder
 from smtpscope.findings import join
 from smtpscope.findings.across import Across, Joined, Trace, trace_of
@@ -154,7 +162,7 @@ class ConnectionSource:
         """Take the next packets; of `shares` equal shares only this one's connections."""
         self._comments.update()
         self._key_log.take(self._secrets)
-        found = segments(batch, self._dissector)
+        found = segments(without_server_legs(batch), self._dissector)
         self.unreadable += found.unreadable
         if shares > 1:
             found = found.share(share, shares)
@@ -330,6 +338,11 @@ def capture_notes(reader: CaptureReader, unreadable: int) -> list[str]:
         dropped = (counted.dropped or 0) + (counted.dropped_by_system or 0)
         if dropped:
             found.append(f"{dropped:,} packets were dropped when interface {index} was recorded")
+    if any(each.name == SERVER_LEGS for each in reader.interfaces):
+        found.append(
+            "a proxy's own connections to the server are not shown: their sessions are those of its"
+            " clients"
+        )
     if unreadable:
         found.append(f"{unreadable:,} packets have headers that could not be read")
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, port_option, review_options
+from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, port_option, review_options, tell
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -62,7 +63,6 @@ def recording_options(command: Any) -> Any:
             multiple=True,
             help="End after duration:SECONDS, or after sessions:NUMBER have ended.",
         ),
-        click.option("-c", "--count", type=click.IntRange(1), help="End after so many packets."),
         click.option(
             "--keep",
             type=click.IntRange(1, 99_999),
@@ -101,6 +101,7 @@ def recording_options(command: Any) -> Any:
     default="",
     help="What to capture, in libpcap's language. By default TCP on the ports of SMTP.",
 )
+@click.option("-c", "--count", type=click.IntRange(1), help="End after so many packets.")
 @click.option("-p", "--promiscuous", is_flag=True, help="Take what is for other machines, too.")
 @recording_options
 @port_option
@@ -169,6 +170,24 @@ def rotation(
             raise UsageError("--keep is for recordings that are rotated: add --rotate 100M")
         return None if named else DEFAULT_ROTATION
     return [at.get("size"), at.get("seconds"), keep or DEFAULT_KEPT]
+
+
+def warn_of(listener: str, consequence: str) -> None:
+    """Listening beyond this machine is allowed, and told."""
+    import ipaddress
+
+    host = listener.rpartition("://")[2].rpartition(":")[0].strip("[]")
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        tell(f"{listener} is open to other machines: {consequence}")
+
+
+def absolute(path: str | None) -> str | None:
+    """The path from the root."""
+    return os.path.abspath(path) if path else None
 
 
 def _list_interfaces() -> None:

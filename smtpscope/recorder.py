@@ -32,7 +32,7 @@ _START = (
 _OPTIONS = ("-P", "-c", _START)
 
 
-_DOING = {"sniff": "sniffing", "serve": "serving", "pipe": "recording"}
+_DOING = {"sniff": "sniffing", "proxy": "forwarding", "serve": "serving", "pipe": "recording"}
 
 
 class RecorderError(SmtpscopeError):

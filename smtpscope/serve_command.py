@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import REVIEW_OPTIONS, port_option, review_options, tell
-from smtpscope.record_commands import recording_options, rotation
+from smtpscope.options import REVIEW_OPTIONS, port_option, review_options
+from smtpscope.record_commands import absolute, recording_options, rotation, warn_of
 
 DEFAULT_LISTENER = "starttls://127.0.0.1:1025"
 
@@ -93,27 +93,26 @@ def serve(**options: Any) -> None:
     parse(options["filter"])
     listeners = list(options["listen"]) or [DEFAULT_LISTENER]
     for listener in listeners:
-        _warn_of(listener)
+        warn_of(listener, "whoever reaches it may send mail here")
     ends = dict(options["autostop"])
     write = options["write"]
     task = {
         "path": os.path.abspath(write) if write else str(new_recording("serve")),
         "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
-        "packets": options["count"],
         "seconds": ends.get("duration"),
         "detach": options["detach"],
         "options": {
             "listen": listeners,
             "maildir": os.path.abspath(options["maildir"] or state_folder() / "mail"),
             "certificate": [
-                _absolute(options["tls_cert"]),
-                _absolute(options["tls_key"]),
+                absolute(options["tls_cert"]),
+                absolute(options["tls_key"]),
             ]
             if options["tls_cert"]
             else None,
-            "config": _absolute(options["config"]),
-            "faults": _absolute(options["faults"]),
-            "persona": _absolute(options["persona"]),
+            "config": absolute(options["config"]),
+            "faults": absolute(options["faults"]),
+            "persona": absolute(options["persona"]),
             "settings": _settings(options),
             "limits": _limits(options),
             "exit_after": options["exit_after"],
@@ -163,21 +162,3 @@ def _limits(options: dict[str, Any]) -> dict[str, Any]:
         "rate": "min_rate",
     }
     return {name: options[option] for name, option in names.items() if options[option] is not None}
-
-
-def _absolute(path: str | None) -> str | None:
-    """The path from the root."""
-    return os.path.abspath(path) if path else None
-
-
-def _warn_of(listener: str) -> None:
-    """Listening beyond this machine is allowed, and told."""
-    import ipaddress
-
-    host = listener.partition("://")[2].rpartition(":")[0].strip("[]")
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        tell(f"{listener} is open to other machines: whoever reaches it may send mail here")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from types import TracebackType
 from typing import IO, NamedTuple, Protocol, Self
@@ -32,6 +32,7 @@ from smtpscope.capture.records import (
     windows,
 )
 from smtpscope.capture.source import Source
+from smtpscope.capture.synth import SERVER_LEGS
 from smtpscope.errors import NoCaptureError
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Secret",
     "Statistics",
     "open_capture",
+    "without_server_legs",
 ]
 
 FIRST_BLOCK = 64 << 10
@@ -304,3 +306,23 @@ def _instead(source: Source) -> str:
     else:
         what = "is no pcap or pcapng capture"
     return f"{what}; give a file that tcpdump -w, dumpcap or smtpscope has written"
+
+
+def without_server_legs(batch: PacketBatch) -> PacketBatch:
+    """A batch less a proxy's own connections to the server: what they say is in those of its
+    clients, too."""
+    legs = [number for number, each in enumerate(batch.interfaces) if each.name == SERVER_LEGS]
+    if not legs:
+        return batch
+    rows = np.flatnonzero(~np.isin(batch.interface, legs))
+    numbers = batch.numbers
+    if numbers is None:
+        numbers = np.arange(batch.first, batch.first + len(batch), dtype=np.int64)
+    return replace(
+        batch,
+        numbers=numbers[rows],
+        **{name: getattr(batch, name)[rows] for name in _COLUMNS},
+    )
+
+
+_COLUMNS = ("offset", "captured", "original", "time", "interface")

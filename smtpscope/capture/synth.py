@@ -16,6 +16,10 @@ from smtpscope.stream import Direction, Endpoint
 
 LINKTYPE_RAW = 101
 
+SERVER_LEGS = "smtpscope-server-legs"
+"""The interface of a proxy's own connections to the server, beside those of its clients: they say
+the same once more."""
+
 SEGMENT = 65_000
 """Octets of one segment: the most that fits into an IP packet, less a little."""
 
@@ -37,10 +41,12 @@ class Talk:
 
     __slots__ = ("_append", "_closed", "_heads", "_note", "_numbers", "_ports", "_six", "_sums")
 
-    def __init__(self, append: Append, client: Endpoint, server: Endpoint, time: int) -> None:
-        """The client connects at `time`."""
+    def __init__(
+        self, append: Append, client: Endpoint, server: Endpoint, time: int, note: str = ""
+    ) -> None:
+        """The client connects at `time`; `note` is said of its first segment."""
         self._append = append
-        self._note = ""
+        self._note = note
         self._closed = [False, False]
         addresses = [_address(each.address) for each in (client, server)]
         self._six = any(len(each) == 16 for each in addresses)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from smtpscope.capture.recording import RecordingWriter, Rotation, Wire
-from smtpscope.capture.synth import LINKTYPE_RAW, Talk
+from smtpscope.capture.synth import Talk
 from smtpscope.recorders.tls import KeyLog
 from smtpscope.stream import Endpoint
 
@@ -24,8 +25,11 @@ class Ledger:
     Raises `RecordingError`.
     """
 
-    def __init__(self, path: Path, name: str, rotation: Rotation | None, key_log: KeyLog) -> None:
-        self._writer = RecordingWriter(path, [Wire(name, LINKTYPE_RAW)], rotation=rotation)
+    def __init__(
+        self, path: Path, wires: Sequence[Wire], rotation: Rotation | None, key_log: KeyLog
+    ) -> None:
+        """`wires` are of the link type RAW."""
+        self._writer = RecordingWriter(path, wires, rotation=rotation)
         self._key_log = key_log
         self.packets = 0
         self._loop = asyncio.get_running_loop()
@@ -37,9 +41,10 @@ class Ledger:
     def path(self) -> Path:
         return self._writer.path
 
-    def talk(self, client: Endpoint, server: Endpoint) -> Talk:
-        """A connection that begins now."""
-        return Talk(self._append, client, server, time.time_ns())
+    def talk(self, client: Endpoint, server: Endpoint, wire: int = 0, note: str = "") -> Talk:
+        """A connection that begins now; `note` is to be known of it."""
+        append = self._append if not wire else partial(self._append, wire=wire)
+        return Talk(append, client, server, time.time_ns(), note)
 
     def keep_secrets(self) -> None:
         """Write what TLS has agreed on since; before the packets that need it."""
@@ -64,10 +69,10 @@ class Ledger:
         self._closed = True
         self._writer.close()
 
-    def _append(self, when: int, packet: bytes, note: str) -> None:
+    def _append(self, when: int, packet: bytes, note: str, wire: int = 0) -> None:
         self.packets += 1
         self._schedule()
-        self._writer.packet(0, when, packet, comment=note)
+        self._writer.packet(wire, when, packet, comment=note)
 
     def _schedule(self) -> None:
         if not self._scheduled:

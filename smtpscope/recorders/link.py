@@ -77,6 +77,15 @@ class Link:
         """The peer says nothing more."""
         self._talk.close(self._peer, time.time_ns())
 
+    def end(self) -> None:
+        """Say nothing more, and go on listening."""
+        if self._closed:
+            return
+        if self.tls is not None and self.tls.ready:
+            self._put(self.tls.close())
+        self._talk.close(self._own, time.time_ns())
+        self._ledger.then(self._write_end)
+
     def close(self, *, reset: bool = False) -> None:
         """Say nothing more: when all is sent, or with `reset` at once."""
         if self._closed:
@@ -112,3 +121,7 @@ class Link:
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
             self._ledger.then(partial(self._transport.write, octets))
+
+    def _write_end(self) -> None:
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()

@@ -6,22 +6,23 @@ what is wrong in them is told. It ends like every recorder (`owner`), and after 
 
 from __future__ import annotations
 
-import resource
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from smtpscope.capture.recording import Wire
+from smtpscope.capture.synth import LINKTYPE_RAW
 from smtpscope.errors import UsageError
 from smtpscope.places import state_folder
 from smtpscope.recorders.certificates import Certificates
 from smtpscope.recorders.ledger import Ledger
-from smtpscope.recorders.loop import run
+from smtpscope.recorders.listener import Listener
+from smtpscope.recorders.loop import allow_descriptors, attend, run
 from smtpscope.recorders.mailbox import Mailbox
 from smtpscope.recorders.owner import Owner, Task, serve
 from smtpscope.recorders.privilege import drop
 from smtpscope.recorders.queue import Queue
 from smtpscope.recorders.serve_settings import Configured, read_settings
-from smtpscope.recorders.server import Limits, Listener, Server
+from smtpscope.recorders.server import Limits, Server
 from smtpscope.recorders.tls import KeyLog
 
 
@@ -39,16 +40,8 @@ def record(owner: Owner) -> None:
         _path(options.get("persona")),
         options.get("settings", {}),
     )
-    _allow_descriptors()
+    allow_descriptors()
     run(_serve(owner, task, listeners, configured))
-
-
-def _allow_descriptors() -> None:
-    """Each connection needs one; what is usual on Linux is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems call more than they allow infinite.
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(
@@ -65,7 +58,7 @@ async def _serve(
     )
     mailbox = Mailbox(Path(options["maildir"]))
     queue = Queue(Path(options.get("queue") or state_folder() / "queue"))
-    ledger = Ledger(task.path, "serve", task.rotation, key_log)
+    ledger = Ledger(task.path, [Wire("serve", LINKTYPE_RAW)], task.rotation, key_log)
     ledger.settle()
     server = Server(
         settings,
@@ -82,7 +75,7 @@ async def _serve(
     drop(None)
     owner.attend(task)
     owner.start_clock(task.seconds)
-    _listen_to(owner, server)
+    attend(owner, server.loop, server.end)
     owner.tell(
         ready=str(ledger.path),
         interfaces=[str(each) for each in heard],
@@ -99,22 +92,6 @@ async def _serve(
         raise server.failure
     reason = owner.reason or "messages"
     owner.tell(ended=reason, packets=ledger.packets, dropped=0, messages=server.messages)
-
-
-def _listen_to(owner: Owner, server: Server) -> None:
-    """End when the owner says so."""
-    loop = server.loop
-
-    def hear(descriptor: int) -> None:
-        if owner.listen(lambda each: each == descriptor):
-            for each in (*owner.descriptors, descriptor):
-                loop.remove_reader(each)
-            server.end()
-
-    for descriptor in owner.descriptors:
-        loop.add_reader(descriptor, hear, descriptor)
-    if owner.left != float("inf"):
-        loop.call_later(max(owner.left, 0), server.end)
 
 
 def _path(name: Any) -> Path | None:

@@ -7,7 +7,6 @@ everything that crosses a socket is in the `Ledger` first.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from smtpscope.errors import RecordingError, SmtpscopeError
 from smtpscope.recorders.certificates import Certificates
 from smtpscope.recorders.connection import Connection
 from smtpscope.recorders.ledger import Ledger
+from smtpscope.recorders.listener import KINDS, Listener, listen
 from smtpscope.recorders.mailbox import Mailbox
 from smtpscope.recorders.outbound import Outbound, Taken
 from smtpscope.recorders.queue import Queue
@@ -27,41 +27,12 @@ from smtpscope.smtp.serving.faults import FaultCounter
 from smtpscope.smtp.serving.service import Service
 from smtpscope.smtp.serving.settings import Settings
 
-BACKLOG = 1_000
 SWEEP = 1.0
 """Seconds from one look at all connections to the next."""
 FAREWELL = 2.0
 """Seconds in which clients may end by themselves after the last message that was wanted."""
 PATIENCE = 10.0
 """Seconds that connections have to end when the server does."""
-KINDS = ("smtp", "starttls", "smtps")
-
-
-class Listener(NamedTuple):
-    """Where to listen: `kind` is smtp (no TLS), starttls (offered) or smtps (at once)."""
-
-    kind: str
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, url: str) -> Listener:
-        """Of "starttls://127.0.0.1:1587". Raises ValueError."""
-        kind, separator, rest = url.partition("://")
-        host, colon, port = rest.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if kind not in KINDS or not separator or not colon or not host or not port.isdecimal():
-            raise ValueError(
-                f"{url!r} is no listener: name one such as smtp://127.0.0.1:1025,"
-                " starttls://127.0.0.1:1587 or smtps://[::1]:1465"
-            )
-        if int(port) > 65_535:
-            raise ValueError(f"{url!r} has no port: there are none above 65535")
-        return cls(kind, host, int(port))
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.kind}://{host}:{self.port}"
 
 
 class Limits(NamedTuple):
@@ -123,18 +94,9 @@ class Server:
                 self._services[listener.kind],
                 implicit=listener.kind == "smtps",
             )
-            try:
-                server = await self.loop.create_server(
-                    make, listener.host, listener.port, backlog=BACKLOG
-                )
-            except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
-                raise SmtpscopeError(
-                    f"{listener} cannot be listened on ({reason}): choose another address or port"
-                ) from None
+            server = await listen(self.loop, listener, make)
             self._servers.append(server)
-            port = server.sockets[0].getsockname()[1]
-            found.append(listener._replace(port=port))
+            found.append(listener._replace(port=server.sockets[0].getsockname()[1]))
         return found
 
     async def serve(self) -> None:

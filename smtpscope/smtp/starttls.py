@@ -22,6 +22,7 @@ _COMMAND = re.compile(rb"[ \t]*STARTTLS[ \t]*\r?\n?\Z", re.IGNORECASE)
 _KEYWORD = re.compile(rb"250[- ]STARTTLS[ \t]*\r?\n\Z", re.IGNORECASE)
 _CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\r?\n)", re.IGNORECASE)
 _REPLY = re.compile(rb"(\d\d\d)(-)?")
+_PIECE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
 class Heard(NamedTuple):
@@ -44,8 +45,7 @@ class _Mode(Enum):
 class StartTlsWatch:
     """One dialogue in the clear; with `strip` the server's offer of STARTTLS is taken out.
 
-    After a STARTTLS the client's half takes nothing more until `go_on`: its command is not counted,
-    and `awaited` says whether replies to earlier ones are still to come.
+    The reply to a STARTTLS that was found is not counted: whoever deals with it takes it.
     """
 
     def __init__(self, *, strip: bool = False) -> None:
@@ -60,23 +60,17 @@ class StartTlsWatch:
         self._lmtp = False
         self._accepted = 0
         self._reply = bytearray()
-        self._long_reply = False
+        self._flowing = False
 
     @property
     def awaited(self) -> int:
         """Replies that are still to come."""
         return len(self._pending)
 
-    def go_on(self) -> None:
-        """STARTTLS was dealt with, and no TLS came of it."""
-        self._line.clear()
-
-    def restart(self, *, greeted: bool) -> None:
-        """Begin anew, as after a handshake; `greeted` where no greeting comes."""
-        strip = self._strip
-        self.__init__(strip=strip)  # type: ignore[misc]
-        if greeted:
-            self._pending.clear()
+    def let_go(self) -> bytes:
+        """What was held back, of a client that says nothing more."""
+        held, self._held = self._held, b""
+        return held
 
     # -- the client --------------------------------------------------------------------------------
 
@@ -179,45 +173,32 @@ class StartTlsWatch:
     def server(self, octets: bytes) -> bytes:
         """What the server said, less an offer that is to be taken out."""
         kept: list[bytes] = []
-        at, end = 0, len(octets)
-        while at < end:
-            feed = octets.find(b"\n", at)
-            stop = feed + 1 if feed >= 0 else end
-            piece = octets[at:stop]
-            at = stop
-            if len(self._reply) + len(piece) > MAX_LINE:
-                # Nothing of it is held back any more.
-                if self._strip and not self._long_reply:
-                    kept.append(bytes(self._reply))
-                self._long_reply = True
-                piece, spilled = b"", piece
-                kept.append(spilled)
-                if feed >= 0:
-                    self._answer(bytes(self._reply[:4]))
-                    self._reply.clear()
-                    self._long_reply = False
-                continue
-            self._reply += piece
-            if feed < 0:
-                if not self._strip:
-                    kept.append(piece)
-                continue
-            line = bytes(self._reply)
-            self._reply.clear()
-            if not self._strip:
+        for piece in _PIECE.findall(octets):
+            whole = piece.endswith(b"\n")
+            if self._flowing:
                 kept.append(piece)
             else:
-                kept.append(line)
-                if _KEYWORD.match(line) and self._pending and self._pending[0] in ("EHLO", "LHLO"):
-                    self._take_out(kept, line)
-            self._answer(line)
-        return b"".join(kept)
+                self._reply += piece
+                if not whole and len(self._reply) <= MAX_LINE:
+                    continue
+                line = bytes(self._reply)
+                kept.append(self._without_offer(line) if self._strip else line)
+                self._flowing = not whole
+                del self._reply[4:]
+            if whole:
+                self._answer(bytes(self._reply))
+                self._reply.clear()
+                self._flowing = False
+        # What is not to be changed does not wait for the end of its line.
+        return b"".join(kept) if self._strip else octets
 
-    def _take_out(self, kept: list[bytes], line: bytes) -> None:
-        """Take the offer out; where it was the last line, another one is put in its place."""
-        kept.pop()
-        if line[3:4] == b" ":
-            kept.append(b"250 HELP\r\n")
+    def _without_offer(self, line: bytes) -> bytes:
+        if not self._pending or self._pending[0] not in ("EHLO", "LHLO"):
+            return line
+        if _KEYWORD.match(line) is None:
+            return line
+        # The last line of a reply can't be left out: it gets the name that firewalls give it.
+        return b"250 XXXXXXXA\r\n" if line[3:4] == b" " else b""
 
     def _answer(self, line: bytes) -> None:
         """Count a line of a reply."""

@@ -1,0 +1,136 @@
+"""The command that stands between a client and a server: what it takes, and how its task looks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from smtpscope.errors import UsageError
+from smtpscope.options import REVIEW_OPTIONS, port_option, review_options, tell
+from smtpscope.record_commands import absolute, recording_options, rotation, warn_of
+
+DEFAULT_LISTENER = "127.0.0.1:2525"
+
+_PEM = click.Path(dir_okay=False, exists=True)
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="[KIND://]HOST:PORT",
+    multiple=True,
+    help="Where clients come to; repeatable. KIND is smtp, or smtps where they speak TLS at once."
+    f" [default: {DEFAULT_LISTENER}]",
+)
+@click.option(
+    "--upstream",
+    metavar="KIND://HOST[:PORT]",
+    required=True,
+    help="The server. KIND is smtp (TLS is the client's choice), or starttls or smtps: TLS whatever"
+    " the client does.",
+)
+@click.option(
+    "--starttls",
+    type=click.Choice(["intercept", "pass", "strip", "refuse"]),
+    default="intercept",
+    show_default=True,
+    help="A client's STARTTLS: intercept shakes hands with both sides, pass lets it through"
+    " unread, strip hides the offer, refuse answers 454.",
+)
+@click.option(
+    "--injection",
+    type=click.Choice(["drop", "forward", "refuse"]),
+    default="drop",
+    show_default=True,
+    help="What becomes of plaintext behind STARTTLS in the same turn.",
+)
+@click.option(
+    "--legs",
+    type=click.Choice(["client", "server", "both"]),
+    default="both",
+    show_default=True,
+    help="Whose connections are recorded. Sessions are shown once.",
+)
+@click.option("--proxy-protocol", is_flag=True, help="Clients begin with a PROXY header, 1 or 2.")
+@click.option(
+    "--insecure-upstream",
+    is_flag=True,
+    help="Take any certificate of the server: whoever stands before it can then read everything.",
+)
+@click.option(
+    "--upstream-ca", type=_PEM, help="Trust these CAs (PEM) for the server, and no others."
+)
+@click.option("--upstream-cert", type=_PEM, help="A certificate (PEM) to show to the server.")
+@click.option("--upstream-key", type=_PEM, help="Its key (PEM).")
+@click.option("--client-ca", type=_PEM, help="Clients must show a certificate of these CAs (PEM).")
+@click.option("--connect-timeout", type=click.FloatRange(0.1), help="Seconds. [default: 30]")
+@click.option("--idle-timeout", type=click.FloatRange(0), help="Seconds. [default: 900]")
+@click.option("--max-connections", type=click.IntRange(1), help="Clients at once. [default: 5000]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors: for a service manager.")
+@recording_options
+@port_option
+@review_options
+def proxy(**options: Any) -> None:
+    """Stand between mail clients and a server, and show every dialogue, TLS included.
+
+    Octets go on unchanged, and are recorded first. For clients to take TLS from here they have to
+    trust our CA: smtpscope ca export.
+    """
+    from smtpscope.filters import parse
+    from smtpscope.live import Showing, record
+    from smtpscope.places import new_recording
+    from smtpscope.recorder import Recorder
+
+    if bool(options["upstream_cert"]) != bool(options["upstream_key"]):
+        raise UsageError("--upstream-cert and --upstream-key go together")
+    parse(options["filter"])
+    listeners = list(options["listen"]) or [DEFAULT_LISTENER]
+    for listener in listeners:
+        warn_of(listener, "whoever reaches it speaks with the server through it")
+    if options["insecure_upstream"]:
+        tell(
+            "--insecure-upstream: the server's certificate is not looked at, and whoever stands"
+            " before the server can read and change everything"
+        )
+    ends = dict(options["autostop"])
+    write = options["write"]
+    task = {
+        "path": os.path.abspath(write) if write else str(new_recording("proxy")),
+        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
+        "seconds": ends.get("duration"),
+        "detach": options["detach"],
+        "options": {"listen": listeners, **_settings(options)},
+    }
+    showing = Showing(
+        ports=frozenset(options["port"]),
+        **{name: options[name] for name in REVIEW_OPTIONS},
+    )
+    sessions = ends.get("sessions")
+    recorder = Recorder("proxy", detached=options["detach"])
+    try:
+        record(
+            recorder,
+            task,
+            showing,
+            int(sessions) if sessions else None,
+            quiet=options["quiet"],
+        )
+    finally:
+        recorder.stop()
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """How the proxy is to behave, and only what options say of it."""
+    names = ("upstream", "starttls", "injection", "legs", "proxy_protocol", "insecure_upstream")
+    files = ("upstream_ca", "upstream_cert", "upstream_key", "client_ca")
+    limits = {"idle": "idle_timeout", "connections": "max_connections"}
+    found = {name: options[name] for name in names}
+    found |= {name: absolute(options[name]) for name in files}
+    found |= {
+        name: options[option]
+        for name, option in (*limits.items(), ("connect_timeout", "connect_timeout"))
+        if options[option] is not None
+    }
+    return found
