@@ -63,9 +63,7 @@ class Leg(asyncio.Protocol):
         try:
             plain = link.hear(octets)
         except ssl.SSLError as error:
-            self.problem = error.reason or str(error)
-            if isinstance(error, ssl.SSLCertVerificationError):
-                self.problem = f"the certificate is refused: {error.verify_message}"
+            self.problem = _problem(error)
             self._end()
             relay.failed(self)
             return
@@ -137,8 +135,13 @@ class Leg(asyncio.Protocol):
             await self.change()
 
     async def secure(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
-        """Shake hands. Raises BrokenLegError."""
-        self.link.start_tls(context, name=name)
+        """Shake hands; what was kept is how the peer begins. Raises BrokenLegError."""
+        heard = bytes(self.kept)
+        self.kept.clear()
+        try:
+            self.link.start_tls(context, name=name, heard=heard)
+        except ssl.SSLError as error:
+            raise BrokenLegError(_problem(error)) from None
         tls = self.link.tls
         assert tls is not None
         while not tls.ready:
@@ -174,3 +177,9 @@ class Leg(asyncio.Protocol):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+
+def _problem(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {error.verify_message}"
+    return error.reason or str(error)

@@ -61,13 +61,19 @@ class Link:
             with suppress(ssl.SSLError):
                 self._put(self.tls.send(octets))
 
-    def start_tls(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
-        """From here on TLS is spoken. A client begins at once."""
+    def start_tls(
+        self, context: ssl.SSLContext, *, name: str | None = None, heard: bytes = b""
+    ) -> None:
+        """From here on TLS is spoken. A client begins at once; `heard` is what a peer has begun
+        with before. Raises ssl.SSLError."""
         server = self._own is Direction.SERVER
         self.tls = TlsSession(context, server=server, name=name)
-        if not server:
-            self.tls.receive(b"")
-            self._put(self.tls.take())
+        if heard or not server:
+            try:
+                self.tls.receive(heard)
+            finally:
+                self._ledger.keep_secrets()
+                self._put(self.tls.take())
 
     def note(self, text: str) -> None:
         """Record something that is to be known of what comes next."""

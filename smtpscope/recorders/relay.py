@@ -120,7 +120,7 @@ class Relay:
         try:
             if proxy.settings.proxy_protocol:
                 await self._take_header()
-            await self._reach()
+            server = await self._reach()
         except (BrokenLegError, TimeoutError) as error:
             if self.server is not None:
                 self.server.link.close()
@@ -131,9 +131,13 @@ class Relay:
             return
         if self._implicit and not await self._secure_client():
             return
-        self._go_on()
+        secured = self.client.link.tls is not None or server.link.tls is not None
+        policy = proxy.settings.starttls
+        if not secured and policy != "pass":
+            self._watch = StartTlsWatch(strip=policy == "strip")
+        self._go_on(server)
 
-    async def _reach(self) -> None:
+    async def _reach(self) -> Leg:
         """Connect to the server, with TLS where that comes first. Raises BrokenLegError."""
         proxy = self._proxy
         upstream = proxy.settings.upstream
@@ -155,6 +159,7 @@ class Relay:
                 await self._start_tls_ahead(server)
             elif upstream.kind == "smtps":
                 await self._secure_server(server)
+        return server
 
     async def _start_tls_ahead(self, server: Leg) -> None:
         """STARTTLS of our own, before the client has said a word; it gets the greeting later."""
@@ -200,15 +205,9 @@ class Relay:
 
     # -- octets ------------------------------------------------------------------------------------
 
-    def _go_on(self) -> None:
+    def _go_on(self, server: Leg) -> None:
         """From here on octets go on as they come."""
-        server = self.server
-        assert server is not None
         self._open = True
-        secured = self.client.link.tls is not None or server.link.tls is not None
-        policy = self._proxy.settings.starttls
-        if not secured and policy != "pass":
-            self._watch = StartTlsWatch(strip=policy == "strip")
         server.hand_over(self._from_server)
         self.client.hand_over(self._from_client)
         for leg in (self.client, server):
@@ -281,6 +280,8 @@ class Relay:
                 return
             if injection == "forward":
                 command += behind
+        # Until this is settled, one side's end is not the other's.
+        self._open = False
         server.take = server.keep
         server.link.say(command)
         reply = await server.reply()
@@ -289,15 +290,13 @@ class Relay:
             if injection == "drop":
                 # There is no TLS that it could be smuggled into.
                 client.kept[:0] = behind
-            server.hand_over(self._from_server)
-            client.hand_over(self._from_client)
+            self._go_on(server)
             return
         self._forget(server, "the server")
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._secure_server(server)
         except (BrokenLegError, TimeoutError) as error:
-            self._open = False
             server.link.close()
             reason = str(error) or "it took too long"
             words = f"454 4.7.0 TLS with the server failed: {reason}"
@@ -310,8 +309,7 @@ class Relay:
         client.link.say(reply)
         self._watch = None
         if await self._secure_client():
-            server.hand_over(self._from_server)
-            client.hand_over(self._from_client)
+            self._go_on(server)
 
     async def _secure_server(self, server: Leg) -> None:
         """Shake hands with the server. Raises BrokenLegError."""
