@@ -7,9 +7,10 @@ tells of retransmissions and windows: there are none. TCP checksums are zero, IP
 
 from __future__ import annotations
 
-import secrets
+import random
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 
 from smtpscope.stream import Direction, Endpoint
@@ -26,11 +27,14 @@ SEGMENT = 65_000
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 _MASK = 0xFFFFFFFF
 
-_IPV4 = Struct(">BBHHHBBH").pack
-_IPV6 = Struct(">IHBB").pack
-_TCP = Struct(">HHIIBBHHH").pack
+_IPV4 = Struct(">BBHHHBBH8sHHIIBBHHH").pack
+_IPV6 = Struct(">IHBB32sHHIIBBHHH").pack
+"""The headers of IP and TCP in one."""
 _HEADER = 20
 _DONT_FRAGMENT = 0x4000
+
+_RANDOM = random.Random()
+"""Of sequence numbers: no packet with them is ever sent, so that nobody need not guess them."""
 
 Append = Callable[[int, bytes, str], None]
 """Takes a time (ns since the epoch), a packet, and a comment on it."""
@@ -48,14 +52,14 @@ class Talk:
         self._append = append
         self._note = note
         self._closed = [False, False]
-        addresses = [_address(each.address) for each in (client, server)]
+        addresses = [_address(client.address), _address(server.address)]
         self._six = any(len(each) == 16 for each in addresses)
         if self._six:
             addresses = [each if len(each) == 16 else _mapped(each) for each in addresses]
         self._heads = [b"".join(addresses), b"".join(reversed(addresses))]
         self._sums = [_words(head) for head in self._heads]
         self._ports = [(client.port, server.port), (server.port, client.port)]
-        self._numbers = [secrets.randbits(32), secrets.randbits(32)]
+        self._numbers = [_RANDOM.getrandbits(32), _RANDOM.getrandbits(32)]
         self._segment(Direction.CLIENT, b"", _SYN, time)
         self._segment(Direction.SERVER, b"", _SYN | _ACK, time)
         self._segment(Direction.CLIENT, b"", _ACK, time)
@@ -88,21 +92,22 @@ class Talk:
         ack = numbers[1 - direction] if flags & _ACK else 0
         numbers[direction] = (seq + len(octets) + bool(flags & (_SYN | _FIN))) & _MASK
         source, target = self._ports[direction]
-        tcp = _TCP(source, target, seq, ack, 5 << 4, flags, 0xFFFF, 0, 0)
-        note, self._note = self._note, ""
-        self._append(time, b"".join((self._ip(direction, len(octets)), tcp, octets)), note)
-
-    def _ip(self, direction: Direction, size: int) -> bytes:
         head = self._heads[direction]
+        size = _HEADER + len(octets)
+        tcp = source, target, seq, ack, 5 << 4, flags, 0xFFFF, 0, 0
         if self._six:
-            return _IPV6(6 << 28, _HEADER + size, 6, 64) + head
-        length = 2 * _HEADER + size
-        total = self._sums[direction] + 0x4500 + length + _DONT_FRAGMENT + 0x4006
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        return _IPV4(0x45, 0, length, 0, _DONT_FRAGMENT, 64, 6, 0xFFFF - total) + head
+            packet = _IPV6(6 << 28, size, 6, 64, head, *tcp) + octets
+        else:
+            length = _HEADER + size
+            total = self._sums[direction] + 0x4500 + length + _DONT_FRAGMENT + 0x4006
+            total = (total & 0xFFFF) + (total >> 16)
+            total = 0xFFFF - ((total & 0xFFFF) + (total >> 16))
+            packet = _IPV4(0x45, 0, length, 0, _DONT_FRAGMENT, 64, 6, total, head, *tcp) + octets
+        note, self._note = self._note, ""
+        self._append(time, packet, note)
 
 
+@lru_cache(1_000)
 def _address(address: str) -> bytes:
     """An IP address as octets, whatever its zone."""
     bare = address.partition("%")[0]
@@ -113,5 +118,6 @@ def _mapped(address: bytes) -> bytes:
     return bytes(10) + b"\xff\xff" + address
 
 
+@lru_cache(1_000)
 def _words(octets: bytes) -> int:
     return sum(int.from_bytes(octets[at : at + 2]) for at in range(0, len(octets), 2))

@@ -154,11 +154,12 @@ class Relay:
             raise BrokenLegError("the client has gone")
         if proxy.is_own(server.peer, server.local):
             raise BrokenLegError("that is this proxy itself")
-        async with asyncio.timeout(PATIENCE):
-            if upstream.kind == "starttls":
-                await self._start_tls_ahead(server)
-            elif upstream.kind == "smtps":
-                await self._secure_server(server)
+        if upstream.kind != "smtp":
+            async with asyncio.timeout(PATIENCE):
+                if upstream.kind == "starttls":
+                    await self._start_tls_ahead(server)
+                else:
+                    await self._secure_server(server)
         return server
 
     async def _start_tls_ahead(self, server: Leg) -> None:
