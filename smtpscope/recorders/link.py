@@ -123,7 +123,7 @@ class Link:
 
     def _put(self, octets: bytes) -> None:
         # Who was reset hears nothing more, though it may be told a moment later.
-        if octets and not self._closed and not self._transport.is_closing():
+        if octets and not self._closed:
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
             self._ledger.then(partial(self._transport.write, octets))

@@ -18,6 +18,8 @@ MAX_PENDING = 10_000
 """Commands whose replies are counted; more are pipelined by nobody who means well."""
 
 _WORD = b"STARTTLS"
+_SPACE = b" \t"
+_MAY_BEGIN = b"sS \t"
 _COMMAND = re.compile(rb"[ \t]*STARTTLS[ \t]*\r?\n?\Z", re.IGNORECASE)
 _KEYWORD = re.compile(rb"250[- ]STARTTLS[ \t]*\r?\n\Z", re.IGNORECASE)
 _CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\r?\n)", re.IGNORECASE)
@@ -76,6 +78,15 @@ class StartTlsWatch:
 
     def client(self, octets: bytes) -> Heard:
         """What the client said."""
+        if (
+            # Nearly always it is one line, and another command.
+            octets.find(b"\n") == len(octets) - 1
+            and self._mode is _Mode.LINES
+            and not (self._line or self._held)
+            and octets[:1] not in _MAY_BEGIN
+        ):
+            self._command(octets)
+            return Heard(octets)
         octets, self._held = self._held + octets, b""
         at, end = 0, len(octets)
         while at < end:
@@ -127,7 +138,9 @@ class StartTlsWatch:
             self._mode = _Mode.LINES
             self._expect("AUTH")
             return
-        verb = piece[:8].split(None, 1)[0].upper() if piece.strip() else b""
+        if piece[:1] in _SPACE:
+            piece = piece.lstrip(_SPACE)
+        verb = piece[:4].upper() if not piece[4:5].isalnum() else b""
         if verb == b"DATA":
             # Until the reply says otherwise: nothing may be pipelined behind DATA (RFC 2920 §3.1).
             self._mode = _Mode.DATA
@@ -172,6 +185,9 @@ class StartTlsWatch:
 
     def server(self, octets: bytes) -> bytes:
         """What the server said, less an offer that is to be taken out."""
+        if not (self._strip or self._reply) and octets.find(b"\n") == len(octets) - 1:
+            self._answer(octets)
+            return octets
         kept: list[bytes] = []
         for piece in _PIECE.findall(octets):
             whole = piece.endswith(b"\n")
