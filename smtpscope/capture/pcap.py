@@ -149,12 +149,12 @@ class CaptureReader:
         position, first, size = 0, 1, min(FIRST_BLOCK, block)
         last = False
         while not last and not walker.stopped:
-            piece = self._source.read(size)
-            last = not piece and self._source.ended
-            if not piece and not last:
+            buffer = self._source.more(rest, size)
+            nothing = len(buffer) == len(rest)
+            last = nothing and self._source.ended
+            if nothing and not last:
                 yield None
                 continue
-            buffer = rest + piece
             records = walker.walk(buffer, position, first, last)
             count = len(records.offset)
             if count:

@@ -12,6 +12,9 @@ from bisect import bisect_right
 from mmap import mmap
 from typing import NamedTuple
 
+import numpy as np
+
+from smtpscope.capture.records import Longs
 from smtpscope.stream import (
     Closed,
     Data,
@@ -123,6 +126,42 @@ class Log:
         receiver.offset = offset + length
         receiver.expected = (receiver.expected + length) & MASK
 
+    def extend(
+        self,
+        receiver: Receiver,
+        buffer: Buffer,
+        start: Longs,
+        length: Longs,
+        time: Longs,
+        packet: Longs,
+    ) -> None:
+        """Octets of many segments of `receiver`, in order: the same as `append` for each."""
+        ends = np.cumsum(length)
+        done = 0
+        while done < len(ends):
+            base = int(ends[done - 1]) if done else 0
+            if self.current is not receiver:
+                self.flush()
+                self.current, self.run = receiver, receiver.offset
+            room = DATA_LIMIT - (receiver.offset - self.run)
+            until = int(np.searchsorted(ends, base + room, side="right"))
+            if until <= done:
+                if receiver.offset > self.run:
+                    self.flush()
+                    continue
+                # One segment is larger than an event should be.
+                until = done + 1
+            some = slice(done, until)
+            places = zip(start[some].tolist(), (start + length)[some].tolist(), strict=True)
+            self.slices += [buffer[begin:end] for begin, end in places]
+            offsets = receiver.offset - base + ends[some] - length[some]
+            marks = zip(offsets.tolist(), time[some].tolist(), packet[some].tolist(), strict=True)
+            self.marks += [_new(Mark, mark) for mark in marks]
+            octets = int(ends[until - 1]) - base
+            receiver.offset += octets
+            receiver.expected = (receiver.expected + octets) & MASK
+            done = until
+
     def flush(self) -> None:
         """Make one Data event of the octets that are waiting to be one."""
         receiver = self.current
@@ -134,6 +173,7 @@ class Log:
         self.current = None
         # Let go, for a connection may be silent for long.
         self.slices = []
+        self.marks = []
         receiver.remember(data)
 
 

@@ -101,7 +101,8 @@ def _read_large(octets: int, small: Path, file: Path) -> None:
         large = run(_ours(each))
         size = each.stat().st_size / MEGABYTE
         print(
-            f"{each.name}, {size:,.0f} MB: {large.elapsed:.2f} s, peak {large.peak / MEGABYTE:.0f} MB"
+            f"{each.name}, {size:,.0f} MB: {large.elapsed:.2f} s,"
+            f" peak {large.peak / MEGABYTE:.0f} MB"
         )
 
 
