@@ -27,7 +27,7 @@ _DEADLINE = 300
 _QUIET = subprocess.DEVNULL
 
 
-def canrecord_of() -> bool:
+def can_record() -> bool:
     """Postfix's tools and tcpdump are installed, and tcpdump may capture on loopback."""
     if not all(shutil.which(name) for name in ("smtp-source", "smtp-sink", "tcpdump")):
         return False
