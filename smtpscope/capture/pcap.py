@@ -271,6 +271,14 @@ class PcapWalker:
     def _records(self, buffer: bytes, at: int, position: int, positions: list[int]) -> int:
         unpack, append = self._captured.unpack_from, positions.append
         header, bound, end = self._layout.header, self._bound, len(buffer)
+        # As far as any record is whole there is nothing to ask but whether it is one.
+        sure = end - header - bound
+        while at <= sure:
+            captured = unpack(buffer, at)[0]
+            if not 0 < captured <= bound:
+                break
+            append(at)
+            at += header + captured
         while at + header <= end:
             captured = unpack(buffer, at)[0]
             if captured > bound:
