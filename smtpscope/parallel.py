@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -44,8 +44,12 @@ from smtpscope.session import Session
 SHARE = 16_000_000
 """Octets of a capture below which one more process costs more time than it saves."""
 
-MAX_AHEAD = 4
-"""Batches that a worker decodes before its sessions are put in order."""
+AHEAD = 4
+MAX_AHEAD = 64
+"""Batches that a worker decodes before its sessions are put in order: the first number where
+they are many, the second where they are few, for of some batches one share may be the larger."""
+MANY = 10_000
+"""Exchanges that are many for the sessions that wait."""
 
 _T = TypeVar("_T")
 
@@ -343,27 +347,35 @@ def _decode(pipe: Connection, task: _Task[_T], share: int, resume: _Resume) -> N
     sessions: dict[int, Session] = {}
     ahead = resume.ahead
     known = resume.batches
+    waiting = 0
+
+    def keep(finished: Iterable[Finished[Session]]) -> None:
+        nonlocal waiting
+        for place, _, session in finished:
+            sessions[place] = session
+            waiting += len(session.exchanges)
 
     def report(found: Report[Session]) -> None:
         nonlocal ahead, known
         if known:
             known -= 1
             wanted = (each for each in found.finished if each.place in resume.places)
-            sessions.update({place: session for place, _, session in wanted})
+            keep(wanted)
             return
-        sessions.update({place: session for place, _, session in found.finished})
+        keep(found.finished)
         finished = [Finished(place, trace, (share, place)) for place, trace, _ in found.finished]
         kept = Report(found.begun, finished, found.open_since)
         pipe.send(_Batch(share, kept, reader.consumed, reader.size))
         ahead += 1
-        while ahead > MAX_AHEAD or pipe.poll():
+        while ahead > MAX_AHEAD or (ahead > AHEAD and waiting > MANY) or pipe.poll():
             write()
 
     def write() -> None:
-        nonlocal ahead
+        nonlocal ahead, waiting
         results: _Results[_T] = []
         for place, number, joined in pipe.recv():
             session = sessions.pop(place)
+            waiting -= len(session.exchanges)
             join(session, number, joined)
             results.append(_rendered(session, task.render))
         pipe.send(results)

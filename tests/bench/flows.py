@@ -31,18 +31,21 @@ _CLIENT_PORTS = 50_000
 
 
 class Template(NamedTuple):
-    """One flow: its records, each with whether the client sent it."""
+    """One flow: its records, each with whether the client sent it, and whether it can be late:
+    its sender's next octets come right behind it, before they can be acknowledged."""
 
     records: list[bytes]
     from_client: list[bool]
+    may_be_late: list[bool]
 
 
 def template(dialogue: Sequence[tuple[bool, bytes]], port: int) -> Template:
     """A connection in which this is said, with an acknowledgment for every second full segment."""
     seq = {True: 1000, False: 2000}
-    found = Template([], [])
+    found = Template([], [], [])
 
-    def add(from_client: bool, flags: int, payload: bytes = b"") -> None:
+    def add(from_client: bool, flags: int, payload: bytes = b"", late: bool = False) -> None:
+        found.may_be_late.append(late)
         found.records.append(traffic.record_of(from_client, seq, flags, payload, port))
         found.from_client.append(from_client)
 
@@ -51,7 +54,8 @@ def template(dialogue: Sequence[tuple[bool, bytes]], port: int) -> Template:
     add(True, 0x10)
     for from_client, said in dialogue:
         for number, start in enumerate(range(0, len(said), MSS)):
-            add(from_client, 0x18, said[start : start + MSS])
+            late = not number % 2 and start + MSS < len(said)
+            add(from_client, 0x18, said[start : start + MSS], late)
             if number % 2:
                 add(not from_client, 0x10)
     for from_client in (True, False):
@@ -123,7 +127,7 @@ def write(
 ) -> None:
     """Flows of `kinds` as `chosen`, a new one every `apart` nanoseconds.
 
-    `disorder` of the packets come again, or behind some of their flow's next ones.
+    `disorder` of the packets come twice, or behind their flow's next one.
     """
     rng = np.random.default_rng(25)
     sizes = np.array([len(kind.records) for kind in kinds])
@@ -133,10 +137,12 @@ def write(
     record = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
     time = flow * apart + record * _STEP + flow % 997
     if disorder:
-        odd = rng.random(len(flow)) < disorder
-        late = odd & (rng.random(len(flow)) < 0.5)
-        again = np.flatnonzero(odd & ~late)
-        time[late] += _STEP * rng.integers(1, 4, np.count_nonzero(late)) + _STEP // 2
+        may_be_late = np.concatenate([np.array(each.may_be_late) for each in kinds])
+        first = np.cumsum(sizes) - sizes
+        late = may_be_late[first[kind[flow]] + record]
+        late &= rng.random(len(flow)) < disorder / 2 / late.mean()
+        again = np.flatnonzero(~late & (rng.random(len(flow)) < disorder / 2))
+        time[late] += _STEP + _STEP // 2
         flow = np.append(flow, flow[again])
         record = np.append(record, record[again])
         time = np.append(time, time[again] + 2 * _STEP + _STEP // 3)
