@@ -8,21 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from smtpscope.capture.log import MASK, Buffer, Log
 from smtpscope.capture.runs import Columns
-from smtpscope.capture.tcp import (
-    ACK,
-    FIN,
-    MASK,
-    REACH,
-    RST,
-    SYN,
-    UNKNOWN,
-    Buffer,
-    Log,
-    Receiver,
-    Row,
-    distance,
-)
+from smtpscope.capture.tcp import ACK, FIN, REACH, RST, SYN, UNKNOWN, Receiver, Row, distance
 from smtpscope.capture.trail import Trail
 from smtpscope.stream import Closed, Defect, Direction, Endpoint, Opened, StreamEvent
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smtpscope.capture.connection import Connection
+from smtpscope.capture.log import Buffer
 from smtpscope.capture.recognition import (
     OPENING,
     Candidate,
@@ -26,7 +27,7 @@ from smtpscope.capture.recognition import (
     said_by_client,
 )
 from smtpscope.capture.runs import WORTHWHILE, Columns
-from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Row
 from smtpscope.capture.trail import Trail
 from smtpscope.stream import Endpoint, StreamEvent
 

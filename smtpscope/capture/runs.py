@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smtpscope.capture.log import MASK
 from smtpscope.capture.records import Longs, Mask, Octets
-from smtpscope.capture.tcp import FIN, MASK, RST, SYN, Row
+from smtpscope.capture.tcp import FIN, RST, SYN, Row
 
 WORTHWHILE = 64
 """Segments of a flow from which on columns are quicker than a look at each."""

@@ -7,7 +7,7 @@ from capture.test_flows import Packet, batch_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpscope.capture import flows, tcp
+from smtpscope.capture import flows, log
 from smtpscope.capture.flows import StreamAssembler
 from smtpscope.capture.tcp import ACK, FIN, RST, SYN
 from smtpscope.capture.trail import Trail
@@ -58,7 +58,7 @@ def events(
     trails: dict[Trail, None] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flows, "WORTHWHILE", worthwhile)
-        patch.setattr(tcp, "DATA_LIMIT", limit)
+        patch.setattr(log, "DATA_LIMIT", limit)
         assembler = StreamAssembler(frozenset({25}), trails=True)
         last = 0
         for begin, end in ((0, cut), (cut, len(packets))):
