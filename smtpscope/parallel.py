@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -44,8 +44,12 @@ from smtpscope.session import Session
 SHARE = 16_000_000
 """Octets of a capture below which one more process costs more time than it saves."""
 
-MAX_AHEAD = 4
-"""Batches that a worker decodes before its sessions are put in order."""
+AHEAD = 4
+MAX_AHEAD = 64
+"""Batches that a worker decodes before its sessions are put in order: the first number where
+they are many, the second where they are few, for of some batches one share may be the larger."""
+MANY = 10_000
+"""Exchanges that are many for the sessions that wait."""
 
 _T = TypeVar("_T")
 
@@ -87,6 +91,18 @@ class _Done(NamedTuple):
     evicted: int
     notes: list[str]
 
+
+class _Resume(NamedTuple):
+    """Where the worker of a share goes on that one before it has begun: it has reported on so many
+    `batches`, of whose sessions those at `places` are still to be rendered; `ahead` of its reports
+    have not been answered with results."""
+
+    batches: int
+    places: frozenset[int]
+    ahead: int
+
+
+_FROM_THE_START = _Resume(0, frozenset(), 0)
 
 _Results = list[Rendered[_T] | None]
 
@@ -132,7 +148,7 @@ def read_rendered(
     `render` goes to other processes, and so must be a function of a module or a
     `partial` of one. What is no plain file is read by this process alone. The rest is as with
     `read_sessions`. Raises `NoCaptureError` where the input is no capture, `SmtpscopeError` where a
-    worker dies.
+    worker dies, and the one that does its share again.
     """
     if jobs == 1 or not _size(source):
         for session in read_sessions(
@@ -165,7 +181,9 @@ def read_rendered(
         for worker in workers:
             worker.stop()
     if on_note is not None:
-        for note in done[0].notes + eviction_notes(sum(each.evicted for each in done)):
+        problems = [worker.problem for worker in workers if worker.problem is not None]
+        evicted = eviction_notes(sum(each.evicted for each in done))
+        for note in done[0].notes + evicted + problems:
             on_note(note)
 
 
@@ -191,29 +209,41 @@ def _collect(
 
 class _Worker(Generic[_T]):
     """A worker as its owner sees it. A thread takes what it sends, so that neither waits for the
-    other to read."""
+    other to read.
+
+    Where its process dies another one does its share again, once; `problem` tells of that.
+    """
 
     def __init__(
         self, task: _Task[_T], share: int, context: BaseContext, earlier: list[_Worker[_T]]
     ) -> None:
-        self._pipe, theirs = context.Pipe()
-        # What a forked process has of ours would keep the pipes open when this process is gone.
-        forked = context.get_start_method() == "fork"
-        ours = [self._pipe, *(each._pipe for each in earlier)] if forked else []
-        self._process = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, task, share, ours), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        self.problem: str | None = None
+        self.results: deque[Rendered[_T] | None] = deque()
+        self._task = task
+        self._share = share
         self._received: SimpleQueue[_Batch | _Done | _Results[_T] | Exception | None] = (
             SimpleQueue()
         )
         self._done: _Done | None = None
-        self.results: deque[Rendered[_T] | None] = deque()
+        self._batches = self._answered = 0
+        self._orders: deque[_Order] = deque()
+        self._unrendered: set[int] = set()
+        self._start(context, [each._pipe for each in earlier], _FROM_THE_START)
+
+    def _start(self, context: BaseContext, earlier: list[Connection], resume: _Resume) -> None:
+        self._pipe, theirs = context.Pipe()
+        # What a forked process has of ours would keep the pipes open when this process is gone.
+        forked = context.get_start_method() == "fork"
+        ours = [self._pipe, *earlier] if forked else []
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, self._task, self._share, ours, resume), daemon=True
+        )
+        self._process.start()
+        theirs.close()
 
     def listen(self) -> None:
         """Take what it sends; only once all workers have been started."""
-        Thread(target=self._receive, daemon=True).start()
+        Thread(target=self._receive, args=(self._pipe,), daemon=True).start()
 
     def batch(self) -> _Batch | None:
         """The report on its next batch; None behind the last one."""
@@ -224,6 +254,10 @@ class _Worker(Generic[_T]):
         return None
 
     def order(self, order: _Order) -> None:
+        self._orders.append(order)
+        self._send(order)
+
+    def _send(self, order: _Order) -> None:
         # What a worker died of is found in what it sent.
         with suppress(OSError):
             self._pipe.send(order)
@@ -246,33 +280,51 @@ class _Worker(Generic[_T]):
     def _next(self) -> _Batch | None:
         message = self._received.get()
         if isinstance(message, _Batch):
+            self._batches += 1
+            self._unrendered.update([each.place for each in message.report.finished])
             return message
         if message is None:
-            raise self._dead()
-        if isinstance(message, Exception):
+            self._again()
+        elif isinstance(message, Exception):
             raise message
-        if isinstance(message, _Done):
+        elif isinstance(message, _Done):
             self._done = message
         else:
+            self._answered += 1
+            self._unrendered.difference_update([place for place, _, _ in self._orders.popleft()])
             self.results.extend(message)
         return None
 
-    def _receive(self) -> None:
+    def _receive(self, pipe: Connection) -> None:
         try:
             while True:
-                self._received.put(self._pipe.recv())
+                self._received.put(pipe.recv())
         except (EOFError, OSError):
             self._received.put(None)
 
-    def _dead(self) -> SmtpscopeError:
+    def _again(self) -> None:
+        """The process died: have another one do its share, up to what is known of it in silence.
+
+        Raises `SmtpscopeError` where that one dies, too.
+        """
         self._process.join(1)
-        return SmtpscopeError(
-            f"a process that read a share of the capture died (exit code"
-            f" {self._process.exitcode}): free some memory, or read with --jobs 1"
+        died = (
+            f"a process that read a share of the capture died (exit code {self._process.exitcode})"
         )
+        if self.problem is not None:
+            raise SmtpscopeError(f"{died}, as one before it: free some memory, or use --jobs 1")
+        self.problem = f"{died}: its share was read again"
+        self._pipe.close()
+        ahead = self._batches - self._answered
+        self._start(quick_context(), [], _Resume(self._batches, frozenset(self._unrendered), ahead))
+        self.listen()
+        for order in self._orders:
+            self._send(order)
 
 
-def _work(pipe: Connection, task: _Task[_T], share: int, ours: list[Connection]) -> None:
+def _work(
+    pipe: Connection, task: _Task[_T], share: int, ours: list[Connection], resume: _Resume
+) -> None:
     """A worker: decodes its share, and renders the sessions that it is ordered to.
 
     What goes wrong here is raised there. `ours` are the owner's ends of pipes.
@@ -283,7 +335,7 @@ def _work(pipe: Connection, task: _Task[_T], share: int, ours: list[Connection])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spare_collector()
     try:
-        _decode(pipe, task, share)
+        _decode(pipe, task, share, resume)
     except (BrokenPipeError, EOFError):
         # The owner has gone.
         pass
@@ -291,25 +343,39 @@ def _work(pipe: Connection, task: _Task[_T], share: int, ours: list[Connection])
         pipe.send(error)
 
 
-def _decode(pipe: Connection, task: _Task[_T], share: int) -> None:
+def _decode(pipe: Connection, task: _Task[_T], share: int, resume: _Resume) -> None:
     sessions: dict[int, Session] = {}
-    ahead = 0
+    ahead = resume.ahead
+    known = resume.batches
+    waiting = 0
+
+    def keep(finished: Iterable[Finished[Session]]) -> None:
+        nonlocal waiting
+        for place, _, session in finished:
+            sessions[place] = session
+            waiting += len(session.exchanges)
 
     def report(found: Report[Session]) -> None:
-        nonlocal ahead
-        sessions.update({place: session for place, _, session in found.finished})
+        nonlocal ahead, known
+        if known:
+            known -= 1
+            wanted = (each for each in found.finished if each.place in resume.places)
+            keep(wanted)
+            return
+        keep(found.finished)
         finished = [Finished(place, trace, (share, place)) for place, trace, _ in found.finished]
         kept = Report(found.begun, finished, found.open_since)
         pipe.send(_Batch(share, kept, reader.consumed, reader.size))
         ahead += 1
-        while ahead > MAX_AHEAD or pipe.poll():
+        while ahead > MAX_AHEAD or (ahead > AHEAD and waiting > MANY) or pipe.poll():
             write()
 
     def write() -> None:
-        nonlocal ahead
+        nonlocal ahead, waiting
         results: _Results[_T] = []
         for place, number, joined in pipe.recv():
             session = sessions.pop(place)
+            waiting -= len(session.exchanges)
             join(session, number, joined)
             results.append(_rendered(session, task.render))
         pipe.send(results)

@@ -323,7 +323,9 @@ def _completed(sequencer: Sequencer[Session], report: Report[Session]) -> Iterat
 
 def spare_collector() -> None:
     """Decoding makes objects by the million, and hardly a cycle among them."""
-    gc.set_threshold(10_000, 20, 20)
+    # What was imported stays, and need not be looked at again and again.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def capture_notes(reader: CaptureReader, unreadable: int) -> list[str]:

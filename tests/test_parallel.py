@@ -92,6 +92,28 @@ def test_a_worker_that_dies_is_told(capture: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+def _dies_once(session: Session, *, marker: Path, at: int) -> str:
+    if session.number >= at and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return RENDER(session)
+
+
+@pytest.mark.parametrize("at", [1, 100, 250, 400])
+@pytest.mark.parametrize("jobs", [2, 7])
+def test_the_share_of_a_worker_that_dies_is_done_again(
+    tmp_path: Path, capture: Path, at: int, jobs: int
+) -> None:
+    marker = tmp_path / "died"
+    notes: list[str] = []
+    render = partial(_dies_once, marker=marker, at=at)
+    found = list(read_rendered(capture, render, jobs, on_note=notes.append))
+    assert marker.exists()
+    assert found == list(read_rendered(capture, RENDER, 1))
+    assert [note for note in notes if "its share was read again" in note]
+    assert not multiprocessing.active_children()
+
+
 def _refuses(session: Session) -> str:
     raise SmtpscopeError(f"no text for session {session.number}")
 

@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from smtpscope.capture.tcp import (
-    ACK,
-    FIN,
-    MASK,
-    REACH,
-    RST,
-    SYN,
-    UNKNOWN,
-    Buffer,
-    Log,
-    Receiver,
-    Row,
-    distance,
-)
+from smtpscope.capture.log import MASK, Buffer, Log
+from smtpscope.capture.runs import Columns
+from smtpscope.capture.tcp import ACK, FIN, REACH, RST, SYN, UNKNOWN, Receiver, Row, distance
 from smtpscope.capture.trail import Trail
 from smtpscope.stream import Closed, Defect, Direction, Endpoint, Opened, StreamEvent
 
@@ -113,6 +102,28 @@ class Connection:
         if row is not None:
             self.last_packet, self.last_time = row[0], row[1]
         log.flush()
+        return taken
+
+    def feed_run(self, buffer: Buffer, columns: Columns) -> int:
+        """Take the beginning of `columns` that runs in order, as a whole; how many rows that is.
+
+        The same as `feed` in less time.
+        """
+        up, down = self._forward, self._backward
+        if not (up.steady and down.steady):
+            return 0
+        taken = columns.in_order(up.expected, down.expected)
+        if not taken:
+            return 0
+        columns = columns.part(0, taken)
+        for peer, forward in ((down, True), (up, False)):
+            acked = columns.acknowledged(forward, ACK)
+            if acked is not None:
+                peer.acked = acked
+        for run in columns.runs():
+            self._log.extend(up if run.forward else down, buffer, *run[1:])
+        self.last_packet, self.last_time = int(columns.packet[-1]), int(columns.time[-1])
+        self._log.flush()
         return taken
 
     def take(self) -> list[StreamEvent]:

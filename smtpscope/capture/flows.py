@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smtpscope.capture.connection import Connection
+from smtpscope.capture.log import Buffer
 from smtpscope.capture.recognition import (
     OPENING,
     Candidate,
@@ -25,7 +26,8 @@ from smtpscope.capture.recognition import (
     may_begin_smtp,
     said_by_client,
 )
-from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
+from smtpscope.capture.runs import WORTHWHILE, Columns
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Row
 from smtpscope.capture.trail import Trail
 from smtpscope.stream import Endpoint, StreamEvent
 
@@ -129,26 +131,18 @@ class StreamAssembler:
         buffer = batch.buffer
         names = endpoints[firsts].tobytes()
         keys = batch.key[order[firsts]].tolist()
-        columns = [
-            getattr(batch, name)[order].tolist()
-            for name in (
-                "packet",
-                "time",
-                "forward",
-                "seq",
-                "ack",
-                "flags",
-                "start",
-                "length",
-                "missing",
-            )
-        ]
+        columns = Columns(*(getattr(batch, name)[order] for name in Columns._fields))
+        large = len(order) >= WORTHWHILE * len(firsts)
+        # Of many small flows all at once: what is done for each column has its price.
+        rows = [] if large else columns.rows()
         bounds = [*firsts.tolist(), len(order)]
         for group in np.argsort(order[firsts]).tolist():
             name = names[36 * group : 36 * group + 36]
-            part = slice(bounds[group], bounds[group + 1])
-            rows: list[Row] = list(zip(*(column[part] for column in columns), strict=True))
-            self._follow(name, keys[group], buffer, rows)
+            begin, end = bounds[group], bounds[group + 1]
+            if large:
+                self._follow_many(name, keys[group], buffer, columns.part(begin, end))
+            else:
+                self._follow(name, keys[group], buffer, rows[begin:end])
             if len(self._connections) > self._max_connections:
                 self._evict()
 
@@ -202,6 +196,29 @@ class StreamAssembler:
         names = endpoints.tobytes()
         known = sum(names[at : at + 36] in self._connections for at in range(0, len(names), 36))
         return len(endpoints) - known > room
+
+    def _follow_many(self, name: bytes, key: int, buffer: Buffer, columns: Columns) -> None:
+        """The same as `_follow`, where what runs in order is not looked at row by row."""
+        at = 0
+        while at < len(columns.packet):
+            taken = self._run(name, buffer, columns.part(at))
+            at += taken
+            # Where a run is short others will be, too.
+            until = at + WORTHWHILE if taken >= WORTHWHILE or not at else None
+            self._follow(name, key, buffer, columns.part(at, until).rows())
+            if until is None:
+                break
+            at = until
+
+    def _run(self, name: bytes, buffer: Buffer, columns: Columns) -> int:
+        connection = self._connections.get(name)
+        taken = connection.feed_run(buffer, columns) if connection is not None else 0
+        if connection is not None and taken:
+            self._touched[connection] = None
+            if connection.trail is not None:
+                self.touched_trails[connection.trail] = None
+                connection.trail.add(columns.packet[:taken].tolist())
+        return taken
 
     def _follow(self, name: bytes, key: int, buffer: Buffer, rows: list[Row]) -> None:
         """Take `rows`, all of the flow between the endpoints `name`."""
@@ -303,8 +320,7 @@ class StreamAssembler:
 
     def _follow_trail(self, trail: Trail, rows: list[Row]) -> None:
         self.touched_trails[trail] = None
-        for row in rows:
-            trail.add(row[0])
+        trail.add([row[0] for row in rows])
 
     def _client_is_lower(self, row: Row, ports: tuple[int, int], buffer: Buffer) -> bool:
         _, _, forward, _, _, flags, start, length, _ = row

@@ -151,12 +151,12 @@ class CaptureReader:
         position, first, size = 0, 1, min(FIRST_BLOCK, block)
         last = False
         while not last and not walker.stopped:
-            piece = self._source.read(size)
-            last = not piece and self._source.ended
-            if not piece and not last:
+            buffer = self._source.more(rest, size)
+            nothing = len(buffer) == len(rest)
+            last = nothing and self._source.ended
+            if nothing and not last:
                 yield None
                 continue
-            buffer = rest + piece
             records = walker.walk(buffer, position, first, last)
             count = len(records.offset)
             if count:
@@ -273,6 +273,14 @@ class PcapWalker:
     def _records(self, buffer: bytes, at: int, position: int, positions: list[int]) -> int:
         unpack, append = self._captured.unpack_from, positions.append
         header, bound, end = self._layout.header, self._bound, len(buffer)
+        # As far as any record is whole there is nothing to ask but whether it is one.
+        sure = end - header - bound
+        while at <= sure:
+            captured = unpack(buffer, at)[0]
+            if not 0 < captured <= bound:
+                break
+            append(at)
+            at += header + captured
         while at + header <= end:
             captured = unpack(buffer, at)[0]
             if captured > bound:

@@ -13,7 +13,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Buffer, Row
+from smtpscope.capture.log import Buffer
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, Row
 from smtpscope.capture.trail import Trail
 
 #: What a flow may say before it is dismissed undecided: payload segments and octets.

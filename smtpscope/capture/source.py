@@ -47,6 +47,7 @@ class Source:
         self._follow = follow
         self._growing: Growing | None = None
         self._file: FileIO | None = None
+        self._again = False
         if isinstance(source, str | os.PathLike):
             self.name = os.fspath(source)
             self._raw = self._open(self.name)
@@ -87,6 +88,7 @@ class Source:
             return self._growing.read
         if not self._follow or where == 0:
             self.size = status.st_size
+            self._again = True
             return file.read
         self._growing = GrowingFile(name, file)
         return self._growing.read
@@ -120,6 +122,19 @@ class Source:
             return octets
         return self._read(size)
 
+    def more(self, rest: bytes, size: int) -> bytes:
+        """`rest`, which ends what was read, and up to `size` octets behind it; alone at the end."""
+        if not rest or self._held or not self._again:
+            piece = self.read(size)
+            return rest + piece if rest else piece
+        # To read some octets again is quicker than to put large pieces together.
+        assert self._file is not None
+        self._file.seek(-len(rest), os.SEEK_CUR)
+        self.consumed -= len(rest)
+        octets = self._read(len(rest) + size)
+        # A file that was cut meanwhile ends here.
+        return octets if len(octets) > len(rest) else rest
+
     def peek(self, size: int) -> bytes:
         """The next `size` octets, fewer only at the end; they will be read again."""
         while len(self._held) < size:
@@ -139,6 +154,7 @@ class Source:
             self._read = _Unzstd(self, self._held).read
         else:
             return
+        self._again = False
         self._held = b""
 
     def give_up(self, problem: str) -> bytes:

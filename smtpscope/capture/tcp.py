@@ -9,29 +9,23 @@ disagrees is noted). `connection` joins two of these. RFC 9293 §3.4 (sequence n
 from __future__ import annotations
 
 from bisect import bisect_right
-from mmap import mmap
 from typing import NamedTuple
 
+from smtpscope.capture.log import MASK, Log
 from smtpscope.stream import (
     Closed,
-    Data,
     Defect,
     Direction,
     Gap,
-    Mark,
     Noted,
     Span,
-    StreamEvent,
 )
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-MASK = 0xFFFFFFFF
 HALF = 1 << 31
 #: The sequence number expected of a direction whose stream has not begun.
 UNKNOWN = -1
 
-#: The most octets of one Data event.
-DATA_LIMIT = 1 << 20
 #: The most octets, and the most pieces of them, that wait in one direction for a hole to fill.
 WAITING_OCTETS = 1 << 20
 WAITING_PIECES = 4096
@@ -45,7 +39,6 @@ REACH = 1 << 30
 #: How many payload segments wait to learn where a stream begins whose SYN was not captured.
 HELD = 3
 
-Buffer = bytes | bytearray | memoryview | mmap
 #: packet, time (ns), forward, seq, ack, flags, start and length of the payload, octets cut off
 Row = tuple[int, int, bool, int, int, int, int, int, int]
 
@@ -53,10 +46,6 @@ Row = tuple[int, int, bool, int, int, int, int, int, int]
 def distance(a: int, b: int) -> int:
     """How far the sequence number `b` lies behind `a`: -2**31 up to 2**31 - 1."""
     return ((b - a + HALF) & MASK) - HALF
-
-
-# A NamedTuple's own constructor takes twice as long, and a mark is made for every segment.
-_new = tuple.__new__
 
 
 class _Piece(NamedTuple):
@@ -82,59 +71,6 @@ class _Fin(NamedTuple):
     offset: int
     time: int
     packet: int
-
-
-class Log:
-    """The events of one connection, in the order in which packets brought them.
-
-    The octets of one receiver, `current`, may not be an event yet: they lie in `slices`, with a
-    mark for each, and begin at stream offset `run`. Any other event goes behind them.
-    """
-
-    __slots__ = ("current", "events", "marks", "run", "slices")
-
-    def __init__(self) -> None:
-        self.events: list[StreamEvent] = []
-        self.current: Receiver | None = None
-        self.run = 0
-        self.slices: list[Buffer] = []
-        self.marks: list[Mark] = []
-
-    def add(self, event: StreamEvent) -> None:
-        if self.current is not None:
-            self.flush()
-        self.events.append(event)
-
-    def append(self, receiver: Receiver, payload: Buffer, time: int, packet: int) -> None:
-        """Octets of `receiver`, in order; it moves on behind them."""
-        offset = receiver.offset
-        length = len(payload)
-        mark = _new(Mark, (offset, time, packet))
-        if self.current is receiver and offset + length - self.run <= DATA_LIMIT:
-            self.slices.append(payload)
-            self.marks.append(mark)
-        else:
-            if self.current is not None:
-                self.flush()
-            self.current = receiver
-            self.run = offset
-            self.slices = [payload]
-            self.marks = [mark]
-        receiver.offset = offset + length
-        receiver.expected = (receiver.expected + length) & MASK
-
-    def flush(self) -> None:
-        """Make one Data event of the octets that are waiting to be one."""
-        receiver = self.current
-        if receiver is None:
-            return
-        data = b"".join(self.slices)
-        marks = tuple(self.marks)
-        self.events.append(_new(Data, (receiver.direction, self.run, data, marks)))
-        self.current = None
-        # Let go, for a connection may be silent for long.
-        self.slices = []
-        receiver.remember(data)
 
 
 class Receiver:

@@ -7,7 +7,7 @@ notes what their records say; `packed` is its form in an index. `batches` reads 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -33,8 +33,8 @@ class Trail:
         self._new: list[int] = []
         self._noted: list[Longs] = []
 
-    def add(self, packet: int) -> None:
-        self._new.append(packet)
+    def add(self, packets: Iterable[int]) -> None:
+        self._new.extend(packets)
 
     def note(self, batch: PacketBatch) -> None:
         """Note where the new packets are, all of which `batch` has."""

@@ -65,7 +65,7 @@ def index(sessions: int, capture: Path) -> None:
             base = rng.choice(plain if rng.random() < _ORDINARY else special)
             writer._add(_varied(base, number, rng))
         writer._flush(done=True)
-        writer._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer._rows._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         writer.close()
     size = path.stat().st_size / 1e6
@@ -217,7 +217,7 @@ def _varied(base: Entry, number: int, rng: random.Random) -> Entry:
         (ordinal, start + duration, _address(rng), listed, *_message(rng), code, parts, attached)
         for ordinal, _, _, _, _, _, code, parts, attached in base.messages
     ]
-    return Entry(made, tuple(interned.values()), base.packets, base.beside, messages)
+    return Entry(made, tuple(interned.values()), base.packets, base.beside, base.secrets, messages)
 
 
 def _address(rng: random.Random) -> str:

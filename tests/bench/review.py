@@ -13,30 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import traffic
+from taken import MEGABYTE, Run, run
 
 _SMTPSCOPE = [sys.executable, "-m", "smtpscope"]
-_MEGABYTE = 1_000_000
-
-
-class Run(NamedTuple):
-    """What one run took: seconds, and octets of all its processes together."""
-
-    elapsed: float
-    processor: float
-    peak: int
 
 
 def main() -> int:
@@ -52,7 +40,7 @@ def main() -> int:
             _make_capture(options.sessions, file)
         agreed = _compare(file, options.runs)
         if options.large:
-            _read_large(options.large * _MEGABYTE, file, Path(folder, "large.pcap"))
+            _read_large(options.large * MEGABYTE, file, Path(folder, "large.pcap"))
     _start(options.runs)
     return 0 if agreed else 1
 
@@ -81,18 +69,18 @@ def _compare(file: Path, runs: int) -> bool:
     taken: dict[str, list[Run]] = {name: [] for name in programs}
     for _ in range(runs):
         for name, argv in programs.items():
-            taken[name].append(_run(argv))
+            taken[name].append(run(argv))
     sessions, packets = _size(ours, file)
-    size = file.stat().st_size / _MEGABYTE
+    size = file.stat().st_size / MEGABYTE
     print(f"{file.name}: {packets:,} packets, {sessions:,} sessions, {size:.1f} MB")
     print(f"{'':30} {'median':>8} {'min':>7} {'max':>7} {'cpu':>7}", end="")
     print(f" {'packets/s':>10} {'sessions/s':>10} {'peak MB':>8} {'ratio':>6}")
-    base = statistics.median(run.elapsed for run in taken["smtpscope read --format jsonl"])
+    base = statistics.median(each.elapsed for each in taken["smtpscope read --format jsonl"])
     for name, results in taken.items():
-        elapsed = [run.elapsed for run in results]
+        elapsed = [each.elapsed for each in results]
         median = statistics.median(elapsed)
-        processor = statistics.median(run.processor for run in results)
-        peak = max(run.peak for run in results) / _MEGABYTE
+        processor = statistics.median(each.processor for each in results)
+        peak = max(each.peak for each in results) / MEGABYTE
         print(f"{name:30} {median:7.2f}s {min(elapsed):6.2f}s {max(elapsed):6.2f}s", end="")
         print(f" {processor:6.2f}s {packets / median:10,.0f} {sessions / median:10,.0f}", end="")
         print(f" {peak:8.0f} {median / base:6.2f}")
@@ -110,10 +98,11 @@ def _read_large(octets: int, small: Path, file: Path) -> None:
     sessions = 1000 * min(octets, room) // file.stat().st_size
     subprocess.run([*generate, str(sessions), str(file)], check=True)
     for each in (small, file):
-        run = _run(_ours(each))
-        size = each.stat().st_size / _MEGABYTE
+        large = run(_ours(each))
+        size = each.stat().st_size / MEGABYTE
         print(
-            f"{each.name}, {size:,.0f} MB: {run.elapsed:.2f} s, peak {run.peak / _MEGABYTE:.0f} MB"
+            f"{each.name}, {size:,.0f} MB: {large.elapsed:.2f} s,"
+            f" peak {large.peak / MEGABYTE:.0f} MB"
         )
 
 
@@ -123,7 +112,7 @@ def _start(runs: int) -> None:
         "import click": [sys.executable, "-c", "import click"],
     }
     taken = {
-        name: statistics.median(_run(argv).elapsed for _ in range(3 * runs))
+        name: statistics.median(run(argv).elapsed for _ in range(3 * runs))
         for name, argv in programs.items()
     }
     shown = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in taken.items())
@@ -133,42 +122,6 @@ def _start(runs: int) -> None:
 
 def _ours(file: Path) -> list[str]:
     return [*_SMTPSCOPE, "read", "--format", "jsonl", str(file)]
-
-
-def _run(argv: list[str]) -> Run:
-    """Run a program with its output thrown away."""
-    began = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    peaks = [0]
-    watcher = threading.Thread(target=_watch, args=(process.pid, peaks), daemon=True)
-    watcher.start()
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    elapsed = time.perf_counter() - began
-    watcher.join()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{argv[0]} failed: {said.decode(errors='replace').strip()}")
-    peak = max(peaks[0], usage.ru_maxrss * 1024)
-    return Run(elapsed, usage.ru_utime + usage.ru_stime, peak)
-
-
-def _watch(process: int, peaks: list[int]) -> None:
-    """Keep the most that a process and its descendants had in memory at once, while it runs."""
-    while resident := _resident(process):
-        peaks[0] = max(peaks[0], resident)
-        time.sleep(0.05)
-
-
-def _resident(process: int) -> int:
-    folder = Path(f"/proc/{process}")
-    try:
-        pages = int((folder / "statm").read_text().split()[1])
-        children = (folder / f"task/{process}/children").read_text().split()
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGESIZE") + sum(_resident(int(child)) for child in children)
 
 
 def _count(argv: list[str], commands: Callable[[str], int]) -> int:

@@ -151,22 +151,25 @@ def _packets() -> list[tuple[bool, bytes]]:
     ]
     seq = {True: 1000, False: 2000}
     packets = [
-        (True, _record(True, seq, 0x02)),
-        (False, _record(False, seq, 0x12)),
-        (True, _record(True, seq, 0x10)),
+        (True, record_of(True, seq, 0x02)),
+        (False, record_of(False, seq, 0x12)),
+        (True, record_of(True, seq, 0x10)),
     ]
     for from_client, payload in dialogue:
-        packets.append((from_client, _record(from_client, seq, 0x18, payload)))
+        packets.append((from_client, record_of(from_client, seq, 0x18, payload)))
     for from_client in (True, False):
-        packets.append((from_client, _record(from_client, seq, 0x11)))
-        packets.append((not from_client, _record(not from_client, seq, 0x10)))
+        packets.append((from_client, record_of(from_client, seq, 0x11)))
+        packets.append((not from_client, record_of(not from_client, seq, 0x10)))
     return packets
 
 
-def _record(from_client: bool, seq: dict[bool, int], flags: int, payload: bytes = b"") -> bytes:
+def record_of(
+    from_client: bool, seq: dict[bool, int], flags: int, payload: bytes = b"", port: int = PORT
+) -> bytes:
+    """A segment as a pcap record; the client's address and port are left open, and the time."""
     numbers = seq[from_client].to_bytes(4) + (seq[not from_client] if flags != 2 else 0).to_bytes(4)
     seq[from_client] += len(payload) + (flags & 0x03 != 0)
-    ports = (bytes(2), PORT.to_bytes(2))
+    ports = (bytes(2), port.to_bytes(2))
     addresses = (bytes(4), _SERVER)
     if not from_client:
         ports, addresses = ports[::-1], addresses[::-1]

@@ -233,6 +233,32 @@ def test_the_size_of_the_blocks_read_changes_nothing(data: bytes, block: int) ->
     assert pieces.secrets == whole.secrets
 
 
+@pytest.mark.parametrize("block", [1, 60, 1000, 1 << 20])
+def test_a_file_gives_what_a_stream_gives(tmp_path: Path, block: int) -> None:
+    data = rich_pcapng()
+    file = tmp_path / "rich.pcapng"
+    for cut in (0, 1, 40):
+        file.write_bytes(data[: len(data) - cut])
+        with open_capture(file, block=block) as reader:
+            found = rows(reader)
+        stream, wanted = read(data[: len(data) - cut], block)
+        assert found == wanted
+        assert (reader.truncated, reader.problems) == (stream.truncated, stream.problems)
+        assert reader.consumed == reader.size
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path) -> None:
+    file = tmp_path / "cut.pcap"
+    file.write_bytes(pcap([Packet(bytes(60), n) for n in range(100)]))
+    with open_capture(file, block=1000) as reader:
+        batches = iter(reader)
+        count = len(next(batches))
+        os.truncate(file, 500)
+        count += sum(len(batch) for batch in batches)
+    assert count < 100
+    assert reader.truncated is not None
+
+
 @pytest.mark.parametrize(
     ("data", "records"), [(pcap(PACKETS), 5), (rich_pcapng(), 14), (rich_pcapng(">"), 14)]
 )

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpscope.capture.connection import Connection
+from smtpscope.capture.log import DATA_LIMIT
 from smtpscope.capture.tcp import (
     ACK,
-    DATA_LIMIT,
     FIN,
     HISTORY,
     RST,

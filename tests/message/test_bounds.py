@@ -9,6 +9,8 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import repeat
 
+# Readers of large messages load it when they need it, and it is not what they hold.
+import numpy as np  # noqa: F401
 import pytest
 
 from smtpscope.message import SLICE, Message, MessageBuilder, extract_part

@@ -49,6 +49,20 @@ def expected(content: bytes) -> OctetCounts:
     )
 
 
+LARGE = b"A line of text that is about as long as lines are.\r\n" * 200
+
+
+@given(PIECES, PIECES)
+def test_large_regular_pieces_count_like_others(before: list[bytes], behind: list[bytes]) -> None:
+    start, end = b"".join(before), b"".join(behind)
+    content = start + LARGE + end
+    wanted = expected(content)
+    assert counted(content) == wanted
+    assert counted(start, LARGE, end) == wanted
+    assert counted(start, LARGE + end) == wanted
+    assert counted(start + LARGE, LARGE, end) == expected(start + LARGE + LARGE + end)
+
+
 @given(PIECES)
 def test_the_counts_are_the_same_in_any_pieces(pieces: list[bytes]) -> None:
     content = b"".join(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -195,7 +196,9 @@ def test_odd_ends_are_bounded() -> None:
 
 
 _WIRE = st.lists(
-    st.sampled_from([b"\r", b"\n", b".", b"\0", b"a", b"\r\n", b"\r\n.", b"\n.", b"DATA\n"])
+    st.sampled_from(
+        [b"\r", b"\n", b".", b"\0", b"a", b"\r\n", b"\r\n.", b"\n.", b"DATA\n", b"a." * 70]
+    )
 ).map(b"".join)
 
 
@@ -203,6 +206,22 @@ _WIRE = st.lists(
 @example(b"\r\n.\r\r\n.\r\n", [1])
 def test_data_is_the_same_in_every_chunking(wire: bytes, sizes: list[int]) -> None:
     assert scan(pieces(wire, sizes)) == scan([wire])
+
+
+@given(_WIRE)
+def test_data_and_odd_ends_are_those_that_a_slow_search_finds(wire: bytes) -> None:
+    content, _, odd = scan([wire + b"\r\n.\r\n"])
+    data = b"\r\n" + wire + b"\r\n.\r\n"
+    data = data[: data.index(b"\r\n.\r\n") + 5]
+    assert content == data[:-3].replace(b"\r\n.", b"\r\n")[2:]
+    pattern = re.compile(rb"(?:\r\n|\n|\r)\0?\.\0?(?:\r\n|\n|\r)")
+    position, noted, starts = 0, 0, []
+    while match := pattern.search(data, position):
+        position = match.start() + 2
+        if match.group() != b"\r\n.\r\n" and match.end() > noted:
+            noted = match.end()
+            starts.append(max(match.start() - 2, 0))
+    assert [start for start, _, _ in odd] == starts[:MAX_ODD_ENDS]
 
 
 @given(st.binary(max_size=300))
