@@ -205,9 +205,8 @@ def _records(info: TlsInfo) -> Iterator[Fact]:
         return
     for seen in info.listed:
         kind = RECORD_TYPES.get(seen.kind, "hello in SSL 2.0 form").replace("_", " ")
-        who = seen.direction.name.lower()
-        told = f"after {took(seen.time - begin)}, {who}: {kind}, {amount(seen.size, 'octet')}"
-        yield Fact("Record", told)
+        arrow = "▸◂"[seen.direction]
+        yield Fact("Record", f"+{took(seen.time - begin)} {arrow} {kind}, {seen.size:,}")
     more = client + server - len(info.listed)
     if more:
         yield Fact("Record", f"and {more:,} more")

@@ -214,7 +214,7 @@ def test_of_what_stays_closed_fingerprints_sizes_and_times_are_told() -> None:
     assert found["Records"].startswith(f"{client} from the client, {server} from the server, in ")
     records = found["Record"].split(" | ")
     assert len(records) == client + server == len(session.tls.listed)
-    assert records[0] == f"after 0.0 ms, client: handshake, {session.tls.listed[0].size} octets"
+    assert records[0] == f"+0.0 ms ▸ handshake, {session.tls.listed[0].size}"
     session.tls.records[0] += 1_000
     found = told_of(session, row_of(session, "[TLS"))
     assert found["Record"].endswith(" | and 1,000 more")
