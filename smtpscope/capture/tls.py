@@ -103,6 +103,18 @@ class TlsInfo:
         if self.certificate is None and 0 < len(own) <= MAX_CERTIFICATE:
             self.certificate = own
 
+    def take_alert(self, direction: Direction, octets: bytes, *, opened: bool = False) -> None:
+        """An alert; `opened` tells what one was that may have been taken as encrypted."""
+        level = description = None
+        if len(octets) == 2:
+            level = ALERT_LEVELS.get(octets[0], str(octets[0]))
+            description = ALERTS.get(octets[1], str(octets[1]))
+        alert, hidden = Alert(direction, level, description), Alert(direction, None, None)
+        if opened and hidden in self.alerts:
+            self.alerts[self.alerts.index(hidden)] = alert
+        elif len(self.alerts) < MAX_ALERTS:
+            self.alerts.append(alert)
+
 
 def looks_like_tls(data: bytes | bytearray) -> bool | None:
     """Whether the first octets of one direction are a TLS record, or a hello in SSL 2.0 form.
@@ -220,18 +232,9 @@ class TlsObserver:
         if side.type == _HANDSHAKE and side.kept:
             self._take_handshake(direction, side, payload)
         elif side.type == _ALERT:
-            self._take_alert(direction, payload)
+            self.info.take_alert(direction, payload)
         elif side.type == _CHANGE_CIPHER_SPEC:
             self._take_change(direction, side)
-
-    def _take_alert(self, direction: Direction, payload: bytes) -> None:
-        if len(self.info.alerts) == MAX_ALERTS:
-            return
-        level = description = None
-        if payload:
-            level = ALERT_LEVELS.get(payload[0], str(payload[0]))
-            description = ALERTS.get(payload[1], str(payload[1]))
-        self.info.alerts.append(Alert(direction, level, description))
 
     def _take_change(self, direction: Direction, side: _Side) -> None:
         """Up to TLS 1.2, a server that changes before it said ServerHelloDone resumes."""

@@ -14,7 +14,7 @@ from smtpscope import reference
 from smtpscope.capture.tls import RECORD_TYPES, TlsInfo
 from smtpscope.display import text
 from smtpscope.explanation import commands, messages, replies
-from smtpscope.explanation.fact import Fact, amount, quoted, took
+from smtpscope.explanation.fact import Fact, quoted, took
 from smtpscope.findings.tls import read_certificate
 from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
