@@ -8,7 +8,6 @@ say why. RFC 8446 §4.4.4, §4.6.3, §5.1; RFC 5246 §6.2, §7.1.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 from smtpscope.capture.keylog import KeyLog
@@ -16,7 +15,8 @@ from smtpscope.capture.tls import MAX_RECORD, TlsInfo
 from smtpscope.capture.tls_ciphers import FIRST_TRAFFIC, HANDSHAKE, Content, Opener
 from smtpscope.capture.tls_hello import Fields, chosen_protocol, client_hello, server_hello
 from smtpscope.capture.tls_keys import Keys
-from smtpscope.capture.tls_search import BUDGET, HEADER, Candidate, Found, Record, Search, numbers
+from smtpscope.capture.tls_search import HEADER, Candidate, Found, Record, Search, numbers
+from smtpscope.capture.tls_side import Side
 from smtpscope.stream import Data, Direction, Gap, Mark
 
 MAX_WAITING = 1 << 16
@@ -43,7 +43,7 @@ class TlsOpener:
         self.keys = Keys(log)
         self._info = info
         self._log = log
-        self._sides = (_Side(Direction.CLIENT), _Side(Direction.SERVER))
+        self._sides = (Side(Direction.CLIENT), Side(Direction.SERVER))
 
     @property
     def problems(self) -> list[str | None]:
@@ -89,6 +89,8 @@ class TlsOpener:
             if side.sealed and not (self.keys.inside and side.buffer[0] == _CHANGE):
                 mark = Mark(gap.offset, gap.time, gap.packet)
                 self._lose(side, side.buffer[0], side.wanted - HEADER, mark, found)
+                if side.opener is not None:
+                    side.opener.follow(b"")
             side.restart()
         else:
             begin = gap.offset - len(side.buffer)
@@ -111,7 +113,7 @@ class TlsOpener:
                     moved = True
         return found
 
-    def _step(self, side: _Side, found: list[Data | Gap]) -> bool:
+    def _step(self, side: Side, found: list[Data | Gap]) -> bool:
         """Whether a record was dealt with."""
         if side.waiting:
             if not self._open(side, side.waiting[0], found):
@@ -120,7 +122,7 @@ class TlsOpener:
             return True
         return side.search is not None and self._resume(side, side.search, found)
 
-    def _cut(self, side: _Side, data: Data) -> None:
+    def _cut(self, side: Side, data: Data) -> None:
         """Cut octets into records."""
         if side.search is not None:
             side.search.feed(data)
@@ -150,7 +152,7 @@ class TlsOpener:
             buffer.clear()
             side.wanted = HEADER
 
-    def _open(self, side: _Side, record: Record, found: list[Data | Gap]) -> bool:
+    def _open(self, side: Side, record: Record, found: list[Data | Gap]) -> bool:
         """Deal with a record; False where it has to wait."""
         kind = record.header[0]
         if not side.sealed and kind != _DATA:
@@ -174,7 +176,7 @@ class TlsOpener:
             return False
         return True
 
-    def _opener(self, side: _Side) -> Opener | None:
+    def _opener(self, side: Side) -> Opener | None:
         """What opens the next record; None where its keys are missing."""
         if side.opener is None:
             self._log.refresh()
@@ -186,14 +188,14 @@ class TlsOpener:
                 side.give_up(self.keys.problem)
         return side.opener
 
-    def _candidates(self, side: _Side, opener: Opener) -> Iterator[Candidate]:
+    def _candidates(self, side: Side, opener: Opener) -> Iterator[Candidate]:
         """Keys that the next record may have been sealed with, where some may be missing."""
         yield Candidate(opener, side.sequence, side.told)
         following = self.keys.following(side.direction, opener)
         if following is not None:
             yield Candidate(following, 0, None)
 
-    def _opened(self, side: _Side, opener: Opener, record: Record) -> Content | None:
+    def _opened(self, side: Side, opener: Opener, record: Record) -> Content | None:
         header, payload, _ = record
         for each, first, told in self._candidates(side, opener):
             for sequence in numbers(each.number(payload), told, first, MAX_LOST):
@@ -203,7 +205,7 @@ class TlsOpener:
                     return content
         return None
 
-    def _resume(self, side: _Side, search: Search, found: list[Data | Gap]) -> bool:
+    def _resume(self, side: Side, search: Search, found: list[Data | Gap]) -> bool:
         """Look for the next record behind a hole; whether there is one."""
         opener = self._opener(side)
         if opener is None:
@@ -225,7 +227,7 @@ class TlsOpener:
         self._cut(side, hit.rest)
         return True
 
-    def _spoken(self, side: _Side, hit: Found) -> int:
+    def _spoken(self, side: Side, hit: Found) -> int:
         """About how many octets were said in records that are missing before one that was found."""
         same = hit.opener is side.opener
         records = hit.sequence - side.sequence if same else hit.sequence
@@ -235,7 +237,7 @@ class TlsOpener:
             return 0
         return max(hit.missed - records * (HEADER + hit.opener.around), 1)
 
-    def _lose(self, side: _Side, kind: int, size: int, mark: Mark, found: list[Data | Gap]) -> None:
+    def _lose(self, side: Side, kind: int, size: int, mark: Mark, found: list[Data | Gap]) -> None:
         """A sealed record of which `size` octets were to be the payload can't be opened."""
         length = max(size - side.around, 0)
         if length and kind == _DATA and side.stage >= FIRST_TRAFFIC:
@@ -247,7 +249,7 @@ class TlsOpener:
         side.torn += 1
 
     def _take_opened(
-        self, side: _Side, content: Content, record: Record, found: list[Data | Gap]
+        self, side: Side, content: Content, record: Record, found: list[Data | Gap]
     ) -> None:
         info = self._info
         info.decrypted = True
@@ -257,7 +259,7 @@ class TlsOpener:
             info.take_alert(side.direction, content.octets, opened=True)
         self._take(side, content, record.mark, found)
 
-    def _take(self, side: _Side, content: Content, mark: Mark, found: list[Data | Gap]) -> None:
+    def _take(self, side: Side, content: Content, mark: Mark, found: list[Data | Gap]) -> None:
         kind, octets = content
         if kind == _DATA:
             if octets:
@@ -269,7 +271,7 @@ class TlsOpener:
         elif kind == _CHANGE and self.keys.agreed and not self.keys.inside:
             side.seal(HANDSHAKE + 1)
 
-    def _take_handshake(self, side: _Side, octets: bytes) -> None:
+    def _take_handshake(self, side: Side, octets: bytes) -> None:
         messages = side.messages
         messages += octets
         while len(messages) >= 4:
@@ -283,7 +285,7 @@ class TlsOpener:
             del messages[:end]
             self._take_message(side, kind, body)
 
-    def _take_message(self, side: _Side, kind: int, body: bytes) -> None:
+    def _take_message(self, side: Side, kind: int, body: bytes) -> None:
         keys = self.keys
         if kind == _CLIENT_HELLO and side.direction is Direction.CLIENT:
             hello = client_hello(body)
@@ -313,99 +315,3 @@ class TlsOpener:
             fields = Fields(body)
             fields.vector(1)
             info.take_certificates(fields.vector(3))
-
-
-class _Side:
-    """One direction: the record at hand, those that wait, and the keys that are in force.
-
-    `lost` octets of a record that has a hole are still to come, and `torn` records were lost since
-    one was opened. `search` looks for the next record behind a larger hole, within the `budget`
-    that is left. `spoke`: data was opened. `problem` says why nothing more is opened.
-    """
-
-    __slots__ = (
-        "around",
-        "budget",
-        "buffer",
-        "direction",
-        "lost",
-        "messages",
-        "octets_waiting",
-        "offset",
-        "opener",
-        "problem",
-        "sealed",
-        "search",
-        "sequence",
-        "spoke",
-        "stage",
-        "told",
-        "torn",
-        "waiting",
-        "wanted",
-    )
-
-    def __init__(self, direction: Direction) -> None:
-        self.direction = direction
-        self.offset = -1
-        self.buffer = bytearray()
-        self.wanted = HEADER
-        self.lost = 0
-        self.waiting: deque[Record] = deque()
-        self.octets_waiting = 0
-        self.messages = bytearray()
-        self.sealed = False
-        self.stage = HANDSHAKE
-        self.opener: Opener | None = None
-        self.sequence = 0
-        self.told: int | None = None
-        self.around = 0
-        self.torn = 0
-        self.spoke = False
-        self.search: Search | None = None
-        self.budget = BUDGET
-        self.problem: str | None = None
-
-    @property
-    def held(self) -> int:
-        """Octets that wait."""
-        return self.octets_waiting + (self.search.held if self.search is not None else 0)
-
-    def begin(self, offset: int) -> None:
-        """The plaintext begins where the ciphertext does."""
-        if self.offset < 0:
-            self.offset = offset
-
-    def restart(self) -> None:
-        """What was begun is not continued."""
-        self.buffer.clear()
-        self.wanted = HEADER
-        self.messages.clear()
-
-    def give_up(self, problem: str) -> None:
-        """Nothing that waits, and nothing that comes, will be opened."""
-        self.problem = problem
-        self.search = None
-        self.waiting.clear()
-        self.octets_waiting = 0
-
-    def use(self, opener: Opener, sequence: int, payload: bytes) -> None:
-        """A record with this number was opened."""
-        if opener is not self.opener:
-            self.seal(opener.stage)
-            self.opener = opener
-            self.around = opener.around
-        self.sealed = True
-        self.sequence = sequence + 1
-        self.told = opener.number(payload)
-        self.torn = 0
-        opener.follow(payload)
-
-    def seal(self, stage: int) -> None:
-        """From the next record on other keys are in force."""
-        self.sealed = True
-        self.stage = stage
-        self.opener = None
-        self.sequence = 0
-        self.told = None
-        self.messages.clear()
