@@ -112,17 +112,18 @@ def test_ja3_and_ja3s_are_those_of_tshark() -> None:
     compared = 0
     for path in CAPTURES:
         ours = {
-            (session.client.port, name, value)
+            (session.client.port, name): value
             for session in read_sessions(path)
             if session.tls is not None
             for name, value in (("ja3", session.tls.ja3), ("ja3s", session.tls.ja3s))
             if value is not None
         }
-        theirs = set()
+        theirs: dict[tuple[int, str], str] = {}
         for name, port in (("ja3", "srcport"), ("ja3s", "dstport")):
             for line in _told(path, f"tcp.{port}", f"tls.handshake.{name}"):
                 client, value = line.split("\t")
-                theirs.add((int(client), name, value))
+                # A renegotiation has another hello, which is encrypted.
+                theirs.setdefault((int(client), name), value)
         assert ours == theirs, path.name
         compared += len(ours)
     assert compared >= 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,14 @@ from support.tls_ends import CASES, Ends
 
 from smtpscope.capture import tls_search
 from smtpscope.capture.keylog import KeyLog
+from smtpscope.capture.pcap import open_capture
+from smtpscope.capture.recording import RecordingWriter, Wire
 from smtpscope.capture.tls import TlsInfo
 from smtpscope.capture.tls_ciphers import Content
 from smtpscope.capture.tls_open import TlsOpener
 from smtpscope.capture.tls_search import Candidate, Search
 from smtpscope.reading import read_sessions
+from smtpscope.session import Session
 from smtpscope.stream import Data, Direction, Gap, Mark
 
 C, S = Direction.CLIENT, Direction.SERVER
@@ -249,3 +253,58 @@ def test_a_dialogue_of_which_packets_are_missing_goes_on(tmp_path: Path) -> None
         rules = {each.rule for each in session.findings}
         assert "gap" in rules
         assert "tls-not-opened" not in rules
+
+
+# -- recordings ------------------------------------------------------------------------------------
+
+CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*-keys.pcapng"))
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+def test_whichever_packet_of_a_recording_is_missing_the_dialogue_goes_on(
+    path: Path, tmp_path: Path
+) -> None:
+    whole = {session.client.port: session for session in read_sessions(path)}
+    with open_capture(path) as reader:
+        (batch,) = list(reader)
+        secrets = [each.data for each in reader.secrets]
+        wire = Wire("lo", reader.interfaces[0].linktype)
+    frames = [
+        batch.buffer[at : at + size]
+        for at, size in zip(batch.offset.tolist(), batch.captured.tolist(), strict=True)
+    ]
+    opened = 0
+    for lost in range(len(frames)):
+        if len(frames[lost]) <= 66:
+            continue
+        fewer = tmp_path / f"{lost}.pcapng"
+        with RecordingWriter(fewer, [wire]) as writer:
+            for each in secrets:
+                writer.secrets(each)
+            for row, frame in enumerate(frames):
+                if row != lost:
+                    writer.packet(0, int(batch.time[row]), frame)
+        for session in read_sessions(fewer):
+            known = whole[session.client.port]
+            if session.tls is None or not session.tls.decrypted:
+                # Without both hellos there are no keys.
+                assert frames[lost][66] == 0x16
+                assert frames[lost][71] in (1, 2)
+                continue
+            # Packets are counted anew.
+            said = Counter(_said(known, lost + 1)) - Counter(_said(session, 0))
+            if said and "renegotiation" in path.name:
+                # The hellos of the second handshake are encrypted, and as important.
+                assert frames[lost][66] == 0x16
+                continue
+            assert not said, lost
+            opened += 1
+    assert opened > len(whole)
+
+
+def _said(session: Session, lost: int) -> Iterator[tuple[str, bytes]]:
+    """The commands of the dialogue but for what is in a packet that is lost."""
+    for exchange in session.exchanges:
+        command = exchange.command
+        if command is not None and command.packet != lost and command.verb.isalpha():
+            yield command.verb, command.argument
