@@ -143,6 +143,7 @@ def _torn(line: Line, missing: list[tuple[Direction, int, int]], before: int = 0
     )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("version", "suite"), ALL, ids=str)
 def test_wherever_segments_are_missing_what_is_whole_is_opened(
     version: ssl.TLSVersion, suite: str
