@@ -10,15 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from smtpscope.capture.tls_fingerprints import ja3, ja4
 from smtpscope.capture.tls_hello import Fields, client_hello, server_hello, version_name
 from smtpscope.capture.tls_names import ALERT_LEVELS, ALERTS, VERSIONS
-from smtpscope.stream import Direction
+from smtpscope.stream import Data, Direction
 
 # RFC 5246 §6.2.3: a ciphertext may be 2^14 octets and 2048 of expansion.
 MAX_RECORD = (1 << 14) + 2048
 MAX_HANDSHAKE = 1 << 16
 MAX_ALERTS = 16
 MAX_CERTIFICATE = 1 << 14
+MAX_LISTED = 64
+
+RECORD_TYPES = {
+    20: "change_cipher_spec",
+    21: "alert",
+    22: "handshake",
+    23: "application_data",
+    24: "heartbeat",
+}
+"""RFC 8446 §5.1. What TLS 1.3 protects is application_data on the wire, whatever it is inside."""
 
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, _HEARTBEAT = range(20, 25)
 _CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE, _SERVER_HELLO_DONE = 1, 2, 11, 14
@@ -40,6 +51,16 @@ class Alert(NamedTuple):
     description: str | None
 
 
+class Seen(NamedTuple):
+    """A record as it is on the wire: its content type (0 for a hello in SSL 2.0 form), the octets
+    behind its header, and when that header was there."""
+
+    direction: Direction
+    kind: int
+    size: int
+    time: int
+
+
 @dataclass(slots=True)
 class TlsInfo:
     """What is known of one TLS connection so far; lists of two are indexed by `Direction`.
@@ -47,11 +68,13 @@ class TlsInfo:
     `version` and `cipher` are what the server chose, `offered` the highest version of the client's
     hello; a number without a name stands as hexadecimal ("0xC0FF"). `sni`, `alpn` (chosen, visible
     up to TLS 1.2) and `alpn_offered` (the first `MAX_PROTOCOLS`) quote the wire: hostile until
-    `display` has mapped them. `alerts` are the first `MAX_ALERTS`. `established`: both sides
+    `display` has mapped them. `ja3`, `ja4` and `ja3s` are the fingerprints of the client's first
+    hello and of the server's last. `alerts` are the first `MAX_ALERTS`. `established`: both sides
     changed to encryption and neither gave up at once. `decrypted`: some of it was opened.
     `certificate` is the server's own one in DER, visible up to TLS 1.2 or where it was decrypted,
     None beyond `MAX_CERTIFICATE` octets. `records` counts the records begun, `octets` all that was
-    fed, headers included.
+    fed, headers included, and `first` and `last` say when the octets of a side came; `listed` are
+    the first `MAX_LISTED` records of both.
     """
 
     version: str | None = None
@@ -60,6 +83,9 @@ class TlsInfo:
     cipher: str | None = None
     alpn: str | None = None
     alpn_offered: tuple[str, ...] = ()
+    ja3: str | None = None
+    ja4: str | None = None
+    ja3s: str | None = None
     resumed: bool | None = None
     established: bool = False
     decrypted: bool = False
@@ -67,12 +93,27 @@ class TlsInfo:
     certificate: bytes | None = None
     records: list[int] = field(default_factory=lambda: [0, 0])
     octets: list[int] = field(default_factory=lambda: [0, 0])
+    first: list[int | None] = field(default_factory=lambda: [None, None])
+    last: list[int | None] = field(default_factory=lambda: [None, None])
+    listed: list[Seen] = field(default_factory=list)
 
     def take_certificates(self, listed: bytes) -> None:
         """The server's own certificate comes first in the list (RFC 5246 §7.4.2)."""
         own = Fields(listed).vector(3)
         if self.certificate is None and 0 < len(own) <= MAX_CERTIFICATE:
             self.certificate = own
+
+    def take_alert(self, direction: Direction, octets: bytes, *, opened: bool = False) -> None:
+        """An alert; `opened` tells what one was that may have been taken as encrypted."""
+        level = description = None
+        if len(octets) == 2:
+            level = ALERT_LEVELS.get(octets[0], str(octets[0]))
+            description = ALERTS.get(octets[1], str(octets[1]))
+        alert, hidden = Alert(direction, level, description), Alert(direction, None, None)
+        if opened and hidden in self.alerts:
+            self.alerts[self.alerts.index(hidden)] = alert
+        elif len(self.alerts) < MAX_ALERTS:
+            self.alerts.append(alert)
 
 
 def looks_like_tls(data: bytes | bytearray) -> bool | None:
@@ -104,9 +145,13 @@ class TlsObserver:
         self.broken: list[str | None] = [None, None]
         self._sides = (_Side(), _Side())
 
-    def feed(self, direction: Direction, data: bytes) -> None:
+    def feed(self, event: Data) -> None:
         """Take the next octets of one direction."""
-        self.info.octets[direction] += len(data)
+        info, direction, data = self.info, event.direction, event.data
+        info.octets[direction] += len(data)
+        if info.first[direction] is None:
+            info.first[direction] = event.time
+        info.last[direction] = event.marks[-1].time
         if self.broken[direction] is not None:
             return
         side = self._sides[direction]
@@ -118,7 +163,7 @@ class TlsObserver:
                 position += missing
                 if len(side.header) < 5:
                     return
-                self._begin_record(direction, side)
+                self._begin_record(direction, side, event, position)
                 if self.broken[direction] is not None:
                     return
             taken = min(side.left, size - position)
@@ -151,7 +196,7 @@ class TlsObserver:
             side.left = 0
             side.header.clear()
 
-    def _begin_record(self, direction: Direction, side: _Side) -> None:
+    def _begin_record(self, direction: Direction, side: _Side, event: Data, position: int) -> None:
         header = side.header
         first = direction is Direction.CLIENT and not self.info.records[direction]
         number = header[3] << 8 | header[4]
@@ -164,14 +209,18 @@ class TlsObserver:
             side.kept = side.type == _HANDSHAKE or (side.type == _ALERT and number == 2)
         elif first and not side.torn and looks_like_tls(header):
             self.info.offered = version_name(number)
-            side.left = max(((header[0] & 0x7F) << 8 | header[1]) - 3, 0)
-            side.kept = False
+            number = max(((header[0] & 0x7F) << 8 | header[1]) - 3, 0)
+            side.left = number
+            side.type, side.kept = 0, False
         else:
             self.broken[direction] = (
                 "no record behind a gap" if side.torn else f"no TLS record: {header.hex(' ')}"
             )
             return
         self.info.records[direction] += 1
+        if len(self.info.listed) < MAX_LISTED:
+            time = event.mark_at(event.offset + position - 1).time
+            self.info.listed.append(Seen(direction, side.type, number, time))
         if side.type == _APPLICATION_DATA and number > _LONGEST_SEALED_ALERT:
             side.sealed = True
             self._settle()
@@ -183,18 +232,9 @@ class TlsObserver:
         if side.type == _HANDSHAKE and side.kept:
             self._take_handshake(direction, side, payload)
         elif side.type == _ALERT:
-            self._take_alert(direction, payload)
+            self.info.take_alert(direction, payload)
         elif side.type == _CHANGE_CIPHER_SPEC:
             self._take_change(direction, side)
-
-    def _take_alert(self, direction: Direction, payload: bytes) -> None:
-        if len(self.info.alerts) == MAX_ALERTS:
-            return
-        level = description = None
-        if payload:
-            level = ALERT_LEVELS.get(payload[0], str(payload[0]))
-            description = ALERTS.get(payload[1], str(payload[1]))
-        self.info.alerts.append(Alert(direction, level, description))
 
     def _take_change(self, direction: Direction, side: _Side) -> None:
         """Up to TLS 1.2, a server that changes before it said ServerHelloDone resumes."""
@@ -255,6 +295,8 @@ class TlsObserver:
             info.sni = hello.sni
         if hello.alpn is not None:
             info.alpn_offered = hello.alpn
+        if info.ja3 is None:
+            info.ja3, info.ja4 = ja3(hello.offer), ja4(hello.offer)
 
     def _take_server_hello(self, body: bytes) -> None:
         info, hello = self.info, server_hello(body)
@@ -262,6 +304,7 @@ class TlsObserver:
             return
         info.version = version_name(hello.version)
         info.alpn = hello.alpn
+        info.ja3s = hello.ja3s
         if hello.cipher is not None:
             info.cipher = hello.cipher
         if info.version == "TLSv1.3":

@@ -84,7 +84,7 @@ class Opener(Protocol):
         """What a record says of its own number: differences from one to the next count."""
 
     def follow(self, octets: bytes | memoryview) -> None:
-        """These octets stand right before the next record."""
+        """These octets stand right before the next record; none where they are missing."""
 
 
 # -- TLS 1.3 ---------------------------------------------------------------------------------------
@@ -332,7 +332,8 @@ class _Chained:
         return None
 
     def follow(self, octets: bytes | memoryview) -> None:
-        if self._chain is not None and len(octets) >= _BLOCK:
-            # With the MAC behind, the last block of the ciphertext stands before it.
-            end = len(octets) - (self._mac_size if self._mac_behind else 0)
+        if self._chain is not None:
+            # With the MAC behind, the last block of the ciphertext stands before it. A MAC that is
+            # right does not tell that this block is.
+            end = max(len(octets) - (self._mac_size if self._mac_behind else 0), 0)
             self._chain = bytes(octets[max(end - _BLOCK, 0) : end])

@@ -1,6 +1,7 @@
 """The hellos of TLS, read field by field: what is missing at a message's end reads as nothing.
 
-RFC 8446 §4.1.2 and §4.1.3, RFC 5246 §7.4.1, RFC 6066 §3 (SNI), RFC 7301 (ALPN).
+RFC 8446 §4.1.2 and §4.1.3, RFC 5246 §7.4.1, RFC 6066 §3 (SNI), RFC 7301 (ALPN). What fingerprints
+are made of is read, too.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from smtpscope.capture.tls_fingerprints import Offer, ja3s
 from smtpscope.capture.tls_names import SUITES, VERSIONS
 
 MAX_PROTOCOLS = 16
 
-SERVER_NAME, ALPN, ENCRYPT_THEN_MAC, PRE_SHARED_KEY, SUPPORTED_VERSIONS = 0, 16, 22, 41, 43
+SERVER_NAME, GROUPS, POINT_FORMATS, SIGNATURES, ALPN, ENCRYPT_THEN_MAC = 0, 10, 11, 13, 16, 22
+PRE_SHARED_KEY, SUPPORTED_VERSIONS = 41, 43
 
 # RFC 8446 §4.1.3: SHA-256 of "HelloRetryRequest".
 _RETRY = hashlib.sha256(b"HelloRetryRequest").digest()
@@ -52,6 +55,7 @@ class ClientHello(NamedTuple):
     version: int
     sni: str | None
     alpn: tuple[str, ...] | None
+    offer: Offer
 
 
 class ServerHello(NamedTuple):
@@ -64,6 +68,7 @@ class ServerHello(NamedTuple):
     shared_key: bool
     encrypt_then_mac: bool
     retry: bool
+    ja3s: str
 
 
 def client_hello(body: bytes) -> ClientHello | None:
@@ -74,19 +79,31 @@ def client_hello(body: bytes) -> ClientHello | None:
         return None
     random = fields.take(32)
     fields.vector(1)
-    fields.vector(2)
+    suites = _numbers(fields.vector(2))
     fields.vector(1)
+    listed = list(fields.extensions())
     # Of what should come once, the last one counts.
-    extensions = dict(fields.extensions())
-    listed = Fields(Fields(extensions.get(SUPPORTED_VERSIONS, b"")).vector(1))
-    versions = [listed.number(2) for _ in range(len(listed.data) // 2)]
+    extensions = dict(listed)
+    versions = _numbers(Fields(extensions.get(SUPPORTED_VERSIONS, b"")).vector(1))
     known = [number for number in versions if number in VERSIONS]
     alpn = extensions.get(ALPN)
+    protocols = list(_protocols(alpn)) if alpn is not None else []
+    offer = Offer(
+        legacy,
+        max(known, default=legacy),
+        suites,
+        tuple([kind for kind, _ in listed]),
+        _numbers(Fields(extensions.get(GROUPS, b"")).vector(2)),
+        Fields(extensions.get(POINT_FORMATS, b"")).vector(1),
+        _numbers(Fields(extensions.get(SIGNATURES, b"")).vector(2)),
+        protocols[0] if protocols else b"",
+    )
     return ClientHello(
         random,
-        max(known, default=legacy),
+        offer.version,
         _host_name(extensions.get(SERVER_NAME, b"")),
-        tuple(_protocols(alpn)) if alpn is not None else None,
+        tuple([_text(each) for each in protocols]) if alpn is not None else None,
+        offer,
     )
 
 
@@ -100,7 +117,8 @@ def server_hello(body: bytes) -> ServerHello | None:
     fields.vector(1)
     cipher = fields.take(2)
     fields.take(1)
-    extensions = dict(fields.extensions())
+    listed = list(fields.extensions())
+    extensions = dict(listed)
     number = int.from_bytes(cipher, "big")
     return ServerHello(
         random,
@@ -110,12 +128,14 @@ def server_hello(body: bytes) -> ServerHello | None:
         PRE_SHARED_KEY in extensions,
         ENCRYPT_THEN_MAC in extensions,
         random == _RETRY,
+        ja3s(version, number, tuple([kind for kind, _ in listed])),
     )
 
 
 def chosen_protocol(extensions: dict[int, bytes]) -> str | None:
     """The one that the server took of those that ALPN offered (RFC 7301 §3.1)."""
-    return next(_protocols(extensions.get(ALPN, b"")), None)
+    chosen = next(_protocols(extensions.get(ALPN, b"")), None)
+    return _text(chosen) if chosen is not None else None
 
 
 def version_name(number: int) -> str:
@@ -132,12 +152,16 @@ def _host_name(content: bytes) -> str | None:
     return None
 
 
-def _protocols(content: bytes) -> Iterator[str]:
+def _protocols(content: bytes) -> Iterator[bytes]:
     names = Fields(Fields(content).vector(2))
     for _ in range(MAX_PROTOCOLS):
         if names.position == len(names.data):
             return
-        yield _text(names.vector(1))
+        yield names.vector(1)
+
+
+def _numbers(octets: bytes) -> tuple[int, ...]:
+    return tuple([octets[at] << 8 | octets[at + 1] for at in range(0, len(octets) - 1, 2)])
 
 
 def _text(octets: bytes) -> str:

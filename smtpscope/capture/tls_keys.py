@@ -95,8 +95,10 @@ class Keys:
         return made
 
     def following(self, direction: Direction, opener: Opener) -> Opener | None:
-        """What opens records behind the end of a stage (RFC 8446 §7.2)."""
-        return self.opener(direction, opener.stage + 1) if self.inside else None
+        """What opens records behind the end of a stage (RFC 8446 §7.2), or of the handshake that
+        comes to its end under the keys of the one before (RFC 5246 §7.4.1.1)."""
+        following = self.opener(direction, opener.stage + self.inside)
+        return following if following is not opener else None
 
     def _forget(self) -> None:
         self._made = None

@@ -137,7 +137,7 @@ class TlsStage:
         observer, opener = self.observer, self.opener
         assert observer is not None
         if isinstance(event, Data):
-            observer.feed(event.direction, event.data)
+            observer.feed(event)
             return [*opener.feed(event)] if opener is not None else []
         if isinstance(event, Gap):
             observer.gap(event.direction, event.length)

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from smtpscope import reference
+from smtpscope.capture.tls import RECORD_TYPES, TlsInfo
 from smtpscope.display import text
 from smtpscope.explanation import commands, messages, replies
-from smtpscope.explanation.fact import Fact, quoted
+from smtpscope.explanation.fact import Fact, quoted, took
 from smtpscope.findings.tls import read_certificate
 from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
@@ -32,7 +33,8 @@ def title(session: Session, row: Row) -> str:
     if row.finding is not None:
         return f"{row.finding.rule}: {row.finding.severity.word}"
     if row.kind == "tls" or row.exchange >= len(session.exchanges):
-        return "TLS: what follows is encrypted"
+        opened = session.tls is not None and session.tls.decrypted
+        return "TLS: decrypted" if opened else "TLS: what follows is encrypted"
     if row.kind == "message":
         return "The message"
     exchange = session.exchanges[row.exchange]
@@ -156,7 +158,10 @@ def _tls(session: Session) -> Iterator[Fact]:
     info = session.tls
     if info is None:
         return
-    yield Fact("TLS", "what follows is encrypted, and is not decrypted here")
+    if info.decrypted:
+        yield Fact("TLS", "what was said under encryption is shown: there are keys")
+    else:
+        yield Fact("TLS", "what follows is encrypted, and is not decrypted here")
     for label, value in (
         ("Begins", _MODES.get(session.tls_mode or "")),
         ("Version", info.version),
@@ -164,6 +169,9 @@ def _tls(session: Session) -> Iterator[Fact]:
         ("Cipher", info.cipher),
         ("Asked for", info.sni),
         ("Protocol", info.alpn),
+        ("JA3", info.ja3),
+        ("JA4", info.ja4),
+        ("JA3S", info.ja3s),
     ):
         if value:
             yield Fact(label, quoted(value))
@@ -183,6 +191,25 @@ def _tls(session: Session) -> Iterator[Fact]:
         yield Fact("Outcome", "the handshake was not finished")
     client, server = info.octets
     yield Fact("Octets", f"{client:,} from the client, {server:,} from the server")
+    if any(info.records):
+        yield from _records(info)
+
+
+def _records(info: TlsInfo) -> Iterator[Fact]:
+    """How many records there were, and what can be seen of those that were not opened."""
+    client, server = info.records
+    times = [time for time in (*info.first, *info.last) if time is not None] or [0]
+    begin, span = min(times), took(max(times) - min(times))
+    yield Fact("Records", f"{client:,} from the client, {server:,} from the server, in {span}")
+    if info.decrypted:
+        return
+    for seen in info.listed:
+        kind = RECORD_TYPES.get(seen.kind, "hello in SSL 2.0 form").replace("_", " ")
+        arrow = "▸◂"[seen.direction]
+        yield Fact("Record", f"+{took(seen.time - begin)} {arrow} {kind}, {seen.size:,}")
+    more = client + server - len(info.listed)
+    if more:
+        yield Fact("Record", f"and {more:,} more")
 
 
 def _certificate(der: bytes) -> Iterator[Fact]:

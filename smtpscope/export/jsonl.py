@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from smtpscope.capture.tls import RECORD_TYPES, TlsInfo
 from smtpscope.capture.tunnel import Tunnel
 from smtpscope.display import json_text, text
 from smtpscope.message import Message
@@ -145,6 +146,38 @@ def _tls(session: Session) -> Object | None:
         "sni": text(info.sni) if info.sni is not None else None,
         "cipher": info.cipher,
         "decrypted": info.decrypted,
+        "ja3": info.ja3,
+        "ja4": info.ja4,
+        "ja3s": info.ja3s,
+        "alerts": [
+            {
+                "direction": alert.direction.name.lower(),
+                "level": alert.level,
+                "description": alert.description,
+            }
+            for alert in info.alerts
+        ],
+        "client": _tls_side(info, Direction.CLIENT),
+        "server": _tls_side(info, Direction.SERVER),
+        "records": [
+            {
+                "time": iso_time(seen.time),
+                "direction": seen.direction.name.lower(),
+                "type": RECORD_TYPES.get(seen.kind),
+                "size": seen.size,
+            }
+            for seen in info.listed
+        ],
+    }
+
+
+def _tls_side(info: TlsInfo, direction: Direction) -> Object:
+    first, last = info.first[direction], info.last[direction]
+    return {
+        "records": info.records[direction],
+        "octets": info.octets[direction],
+        "first": iso_time(first) if first is not None else None,
+        "last": iso_time(last) if last is not None else None,
     }
 
 

@@ -17,7 +17,7 @@ from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Transaction
 from smtpscope.smtp.values import Reply
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the tables, or what is decoded into them, change."""
 
 APPLICATION = 0x534D5450

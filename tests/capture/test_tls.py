@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from smtpscope.capture.tls import (
     MAX_ALERTS,
     MAX_HANDSHAKE,
+    MAX_LISTED,
     MAX_RECORD,
     Alert,
+    Seen,
     TlsInfo,
     TlsObserver,
     looks_like_tls,
 )
 from smtpscope.capture.tls_names import SUITES
-from smtpscope.stream import Direction
+from smtpscope.stream import Data, Direction, Mark
 
 C, S = Direction.CLIENT, Direction.SERVER
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -129,10 +131,15 @@ DIALOGUES = [
 ]
 
 
+def feed(observer, direction, octets, time=0):
+    at = observer.info.octets[direction]
+    observer.feed(Data(direction, at, octets, (Mark(at, time, 1),)))
+
+
 def observed(turns):
     observer = TlsObserver()
     for direction, octets in turns:
-        observer.feed(direction, octets)
+        feed(observer, direction, octets)
     return observer
 
 
@@ -237,7 +244,7 @@ def test_a_damaged_handshake_never_raises(name, data):
         damaged = bytearray(octets)
         for index in data.draw(st.lists(st.integers(0, len(octets) - 1), max_size=4)):
             damaged[index] = data.draw(st.integers(0, 255))
-        observer.feed(direction, bytes(damaged))
+        feed(observer, direction, bytes(damaged))
         observer.gap(direction, data.draw(st.integers(0, 3)))
     assert isinstance(observer.info, TlsInfo)
 
@@ -314,10 +321,24 @@ def test_an_alert_without_a_name_stands_as_numbers():
     assert observed([(C, record(21, b"\x07\xfe"))]).info.alerts == [Alert(C, "7", "254")]
 
 
+def test_sizes_and_times_of_records_are_kept_up_to_their_bound():
+    observer = TlsObserver()
+    sealed = record(23, bytes(30))
+    feed(observer, S, sealed[:4], 1)
+    feed(observer, S, sealed[4:] + sealed[:1], 2)
+    feed(observer, C, record(21, b"\1\0"), 3)
+    feed(observer, S, sealed[1:], 4)
+    info = observer.info
+    assert info.listed == [Seen(S, 23, 30, 2), Seen(C, 21, 2, 3), Seen(S, 23, 30, 4)]
+    assert (info.first, info.last) == ([3, 1], [3, 4])
+    feed(observer, S, sealed * 100, 5)
+    assert (len(info.listed), info.records) == (MAX_LISTED, [1, 102])
+
+
 def test_a_gap_inside_application_data_costs_nothing():
     observer = observed([(S, record(23, bytes(100))[:20])])
     observer.gap(S, 50)
-    observer.feed(S, bytes(35) + record(21, b"\x01\x00"))
+    feed(observer, S, bytes(35) + record(21, b"\x01\x00"))
     assert observer.broken == [None, None]
     assert observer.info.alerts == [Alert(S, "warning", "close_notify")]
     assert observer.info.records == [0, 2]
@@ -326,17 +347,17 @@ def test_a_gap_inside_application_data_costs_nothing():
 def test_a_gap_up_to_a_records_end_ends_the_record():
     observer = observed([(C, record(20, b"\x01")[:5])])
     observer.gap(C, 1)
-    observer.feed(C, record(21, b"\x02\x28"))
+    feed(observer, C, record(21, b"\x02\x28"))
     assert observer.info.alerts == [Alert(C, "fatal", "handshake_failure")]
 
 
 def test_behind_a_longer_gap_a_record_is_found_or_the_direction_ends():
     found, lost = TlsObserver(), TlsObserver()
     for observer in (found, lost):
-        observer.feed(S, record(22, server_hello(b"\x03\x03", b"\xc0\x2f"))[:10])
+        feed(observer, S, record(22, server_hello(b"\x03\x03", b"\xc0\x2f"))[:10])
         observer.gap(S, 1000)
-    found.feed(S, record(23, bytes(30)))
-    lost.feed(S, bytes(30))
+    feed(found, S, record(23, bytes(30)))
+    feed(lost, S, bytes(30))
     assert found.broken == [None, None]
     assert found.info.records[S] == 2
     assert lost.broken == [None, "no record behind a gap"]

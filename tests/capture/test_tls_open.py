@@ -5,115 +5,26 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from support.conversation import connection
 from support.packets import pcap
+from support.tls_ends import CASES, SUITES, Ends, Spoken, spoken
 
 from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.parts import Part
 from smtpscope.capture.pcap import open_capture
 from smtpscope.capture.recording import RecordingWriter, Wire
-from smtpscope.capture.tls import TlsInfo
+from smtpscope.capture.tls import Alert, TlsInfo
 from smtpscope.capture.tls_open import TlsOpener
+from smtpscope.capture.tls_stage import TlsStage
 from smtpscope.details import Details, Place
 from smtpscope.export import jsonl
 from smtpscope.parallel import read_rendered
 from smtpscope.reading import read_sessions
-from smtpscope.recorders.certificates import made
 from smtpscope.session import Session
 from smtpscope.stream import Data, Direction, Gap, Mark
-
-SUITES = {
-    ssl.TLSVersion.TLSv1_2: (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA384",
-        "ECDHE-ECDSA-AES128-CCM",
-    ),
-    ssl.TLSVersion.TLSv1_3: ("",),
-}
-CASES = [(version, suite) for version, suites in SUITES.items() for suite in suites]
-
-
-class Spoken(NamedTuple):
-    """Who said which ciphertext, in turns; the key log; and the plaintext of each side."""
-
-    turns: list[tuple[Direction, bytes]]
-    key_log: bytes
-    plain: list[bytes]
-
-
-class Ends:
-    """Two endpoints of TLS in memory."""
-
-    def __init__(
-        self,
-        folder: Path,
-        version: ssl.TLSVersion,
-        suite: str,
-        *,
-        curve: str | None = None,
-    ) -> None:
-        certificate, key = made("localhost", folder)[0]
-        self.log = folder / "keys.log"
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(certificate, key)
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.check_hostname = False
-        client.verify_mode = ssl.CERT_NONE
-        if curve is not None:
-            server.set_ecdh_curve(curve)
-        for context in (server, client):
-            context.minimum_version = context.maximum_version = version
-            if suite:
-                context.set_ciphers(f"{suite}:@SECLEVEL=0")
-        client.keylog_filename = str(self.log)
-        self.turns: list[tuple[Direction, bytes]] = []
-        self.plain = [b"", b""]
-        self._in = (ssl.MemoryBIO(), ssl.MemoryBIO())
-        self._out = (ssl.MemoryBIO(), ssl.MemoryBIO())
-        self._ends = (
-            client.wrap_bio(self._in[0], self._out[0], server_hostname="localhost"),
-            server.wrap_bio(self._in[1], self._out[1], server_side=True),
-        )
-        for _ in range(4):
-            for side in Direction:
-                self._shake(side)
-
-    def _shake(self, side: Direction) -> None:
-        with suppress(ssl.SSLWantReadError):
-            self._ends[side].do_handshake()
-        self._flush(side)
-
-    def _flush(self, side: Direction) -> None:
-        octets = self._out[side].read()
-        if octets:
-            self.turns.append((side, octets))
-            self._in[side.other].write(octets)
-
-    def say(self, side: Direction, octets: bytes) -> None:
-        self._ends[side].write(octets)
-        self._flush(side)
-        self.plain[side] += octets
-        other = self._ends[side.other]
-        got = b""
-        while len(got) < len(octets):
-            got += other.read(1 << 16)
-        assert got == octets
-
-
-def spoken(folder: Path, version: ssl.TLSVersion, suite: str) -> Spoken:
-    ends = Ends(folder, version, suite)
-    for number in range(6):
-        side = Direction(1 - number % 2)
-        ends.say(side, b"line %d\r\n" % number * (1 + 3_000 * (number == 3)))
-    return Spoken(ends.turns, ends.log.read_bytes(), ends.plain)
 
 
 def opened(
@@ -187,6 +98,55 @@ def test_a_server_that_asks_for_another_hello_is_followed(tmp_path: Path) -> Non
         plain, opener, _ = opened(said, sizes)
         assert plain == said.plain
         assert opener.problems == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("version", "tickets"),
+    [
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_2, False),
+        (ssl.TLSVersion.TLSv1_3, True),
+        (ssl.TLSVersion.TLSv1_3, False),
+    ],
+    ids=["1.2 by ticket", "1.2 by session id", "1.3 by ticket", "1.3 by stateful ticket"],
+)
+def test_a_session_that_goes_on_is_opened(
+    version: ssl.TLSVersion, tickets: bool, tmp_path: Path
+) -> None:
+    # RFC 5077, RFC 5246 §7.3, RFC 8446 §2.2
+    ends = Ends(tmp_path, version, "", tickets=tickets)
+    ends.say(Direction.SERVER, b"220 mx\r\n")
+    ends.meet(again=True)
+    assert ends.resumed
+    ends.say(Direction.SERVER, b"220 mx again\r\n")
+    ends.say(Direction.CLIENT, b"QUIT\r\n")
+    said = Spoken(ends.turns, ends.log.read_bytes(), ends.plain)
+    for sizes in ((), (1,)):
+        plain, opener, info = opened(said, sizes)
+        assert plain == said.plain
+        assert opener.problems == [None, None]
+        assert info.decrypted
+
+
+@pytest.mark.parametrize("version", list(SUITES))
+def test_alerts_have_their_names_once_they_are_opened(
+    version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    ends = Ends(tmp_path, version, "")
+    ends.say(Direction.SERVER, b"220 mx\r\n")
+    ends.end(Direction.CLIENT)
+    ends.end(Direction.SERVER)
+    stages = TlsStage(KeyLog()), TlsStage(KeyLog([ends.log]))
+    at = [0, 0]
+    for side, octets in ends.turns:
+        for stage in stages:
+            stage.feed(Data(side, at[side], octets, (Mark(at[side], 0, 1),)))
+        at[side] += len(octets)
+    closed, known = [stage.observer.info.alerts for stage in stages if stage.observer]
+    # In TLS 1.3 even that it is an alert is encrypted (RFC 8446 §5.2).
+    sides = list(Direction) if version is ssl.TLSVersion.TLSv1_2 else []
+    assert closed == [Alert(side, None, None) for side in sides]
+    assert known == [Alert(side, "warning", "close_notify") for side in Direction]
 
 
 def test_without_its_secrets_nothing_is_opened_and_little_is_kept(tmp_path: Path) -> None:

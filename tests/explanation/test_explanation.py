@@ -144,20 +144,23 @@ def test_a_certificate_that_can_be_seen_is_told() -> None:
     # RFC 5246 §7.4.2: up to TLS 1.2 it is in clear
     session = capture("postfix-smtplib-smtps-keys")
     found = told_of(session, row_of(session, "[TLS"))
-    assert found["TLS"] == "what follows is encrypted, and is not decrypted here"
+    assert found["TLS"] == "what was said under encryption is shown: there are keys"
     assert found["Begins"] == "from the first octet on"
     assert found["Version"] == "TLSv1.2"
     assert found["Cipher"].startswith("TLS_ECDHE_")
     assert found["Certificate"] == "for mx.example.org, localhost"
     assert found["Valid"].endswith(" (UTC)")
     assert found["Signed with"] == "its own key: nobody else vouches for it"
-    assert title(session, row_of(session, "[TLS")) == "TLS: what follows is encrypted"
+    assert title(session, row_of(session, "[TLS")) == "TLS: decrypted"
+    assert "Record" not in found
 
 
 def test_a_certificate_that_is_encrypted_cannot_be_seen() -> None:
     # RFC 8446 §4.4.2
     session = capture("postfix-swaks-starttls")
     found = told_of(session, row_of(session, "[TLS"))
+    assert found["TLS"] == "what follows is encrypted, and is not decrypted here"
+    assert title(session, row_of(session, "[TLS")) == "TLS: what follows is encrypted"
     assert found["Begins"] == "after STARTTLS"
     assert found["Certificate"] == "not to be seen: from TLS 1.3 on it is encrypted, too"
     assert {"Valid", "Signed with", "Outcome"}.isdisjoint(found)
@@ -199,6 +202,22 @@ def test_a_handshake_that_failed_tells_the_alert_and_who_sent_it() -> None:
     )
     assert found["Outcome"] == "the handshake was not finished"
     assert found["Octets"] == "517 from the client, 7 from the server"
+
+
+def test_of_what_stays_closed_fingerprints_sizes_and_times_are_told() -> None:
+    session = capture("postfix-swaks-starttls")
+    found = told_of(session, row_of(session, "[TLS"))
+    assert session.tls is not None
+    assert (found["JA3"], found["JA4"]) == (session.tls.ja3, session.tls.ja4)
+    assert found["JA3S"] == session.tls.ja3s
+    client, server = session.tls.records
+    assert found["Records"].startswith(f"{client} from the client, {server} from the server, in ")
+    records = found["Record"].split(" | ")
+    assert len(records) == client + server == len(session.tls.listed)
+    assert records[0] == f"+0.0 ms ▸ handshake, {session.tls.listed[0].size}"
+    session.tls.records[0] += 1_000
+    found = told_of(session, row_of(session, "[TLS"))
+    assert found["Record"].endswith(" | and 1,000 more")
 
 
 # -- safe to show --------------------------------------------------------------------------------

@@ -173,6 +173,10 @@ def test_a_certificate_that_can_t_be_read_is_none(cut: int) -> None:
     assert told(modern(der[:cut], "mx.example.com")) == {}
 
 
+def feed(observer: TlsObserver, octets: bytes) -> None:
+    observer.feed(Data(Direction.SERVER, 0, octets, (Mark(0, 0, 1),)))
+
+
 def test_the_first_certificate_of_the_handshake_is_kept() -> None:
     der = certificate("mx.example.org")
     one = len(der).to_bytes(3, "big") + der
@@ -182,7 +186,7 @@ def test_the_first_certificate_of_the_handshake_is_kept() -> None:
     for size in (1, 7, len(record)):
         observer = TlsObserver()
         for at in range(0, len(record), size):
-            observer.feed(Direction.SERVER, record[at : at + size])
+            feed(observer, record[at : at + size])
         assert observer.info.certificate == der
 
 
@@ -193,7 +197,7 @@ def test_a_certificate_beyond_the_bound_is_not_kept() -> None:
     observer = TlsObserver()
     for at in range(0, len(message), 16_000):
         piece = message[at : at + 16_000]
-        observer.feed(Direction.SERVER, b"\x16\x03\x03" + len(piece).to_bytes(2, "big") + piece)
+        feed(observer, b"\x16\x03\x03" + len(piece).to_bytes(2, "big") + piece)
     assert observer.info.certificate is None
 
 

@@ -95,6 +95,7 @@ def software_versions() -> dict[str, str]:
         "swaks": first(r"version (\S+)", program("swaks"), "--version"),
         "msmtp": first(r"version (\S+)", program("msmtp"), "--version"),
         "curl": first(r"^curl (\S+)", program("curl"), "--version"),
+        "OpenSSL": first(r"OpenSSL (\S+)", program("openssl"), "version"),
         "Python": sys.version.split()[0],
         "dumpcap": first(r"(\d+\.\d+\.\d+)", program("dumpcap"), "--version"),
         "editcap": first(r"(\d+\.\d+\.\d+)", program("editcap"), "--version"),

@@ -12,6 +12,7 @@ from processes import program, run
 from recording import recording
 from scenes import SMTP, SMTPS, SUBMISSION, scene
 from servers import PASSWORDS, exim, postfix, workspace
+from typed import Typed, s_client, s_server
 
 
 @scene(
@@ -131,3 +132,79 @@ def _(path: Path) -> None:
         client.ask(f"EHLO {HELO}".encode(), 250)
         client.ask(b"RCPT TO:<bob@example.org>", 503)
         client.ask(b"QUIT", 221)
+
+
+@scene(
+    "openssl-key-update-keys.pcapng",
+    "OpenSSL's s_client to its s_server, typed; the session's secrets were added with editcap",
+    "TLS 1.3 from the first octet; both sides change their keys in the middle (KeyUpdate)",
+)
+def _(path: Path) -> None:
+    with workspace() as directory:
+        sealed = directory / "sealed.pcap"
+        with (
+            s_server(directory, SMTPS) as server,
+            recording(sealed, SMTPS),
+            s_client(directory, SMTPS, "-tls1_3") as client,
+        ):
+            _greet(server, client)
+            # K wants the other side to do the same, k does not.
+            client.command("K", "KEYUPDATE")
+            _ask(client, server, f"mail from:<{SENDER}>", "250 2.1.0 sender ok")
+            server.command("k")
+            _ask(client, server, f"rcpt to:<{RECIPIENT}>", "250 2.1.5 recipient ok")
+            _ask(client, server, "rset", "250 2.0.0 flushed")
+            _ask(client, server, "quit", "221 2.0.0 bye")
+        _inject(server.keys, sealed, path)
+
+
+@scene(
+    "openssl-renegotiation-keys.pcapng",
+    "OpenSSL's s_client to its s_server, typed; the session's secrets were added with editcap",
+    "TLS 1.2 with AES in CBC mode and SHA-256; the client renegotiates before the envelope",
+)
+def _(path: Path) -> None:
+    suite = ("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256")
+    with workspace() as directory:
+        sealed = directory / "sealed.pcap"
+        with (
+            s_server(directory, SMTPS, "-client_renegotiation") as server,
+            recording(sealed, SMTPS),
+            s_client(directory, SMTPS, *suite) as client,
+        ):
+            _greet(server, client)
+            client.command("R", "RENEGOTIATING")
+            _ask(client, server, f"mail from:<{SENDER}>", "250 2.1.0 sender ok")
+            _ask(client, server, f"rcpt to:<{RECIPIENT}>", "250 2.1.5 recipient ok")
+            _ask(client, server, "rset", "250 2.0.0 flushed")
+            _ask(client, server, "quit", "221 2.0.0 bye")
+        _inject(server.keys, sealed, path)
+
+
+@scene(
+    "openssl-resumed-keys.pcapng",
+    "OpenSSL's s_client to its s_server, typed; the session's secrets were added with editcap",
+    "Sessions of TLS that go on in a second connection: by ticket and by ID (1.2), by PSK (1.3)",
+)
+def _(path: Path) -> None:
+    kinds = (("-tls1_2",), ("-tls1_2", "-no_ticket"), ("-tls1_3",))
+    with workspace() as directory:
+        sealed, session = directory / "sealed.pcap", directory / "session"
+        with s_server(directory, SMTPS) as server, recording(sealed, SMTPS, connections=6):
+            for kind in kinds:
+                for option in ("-sess_out", "-sess_in"):
+                    options = (*kind, option, str(session))
+                    with s_client(directory, SMTPS, *options) as client:
+                        _greet(server, client)
+                        _ask(client, server, "quit", "221 2.0.0 bye")
+        _inject(server.keys, sealed, path)
+
+
+def _greet(server: Typed, client: Typed) -> None:
+    server.say("220 mx.example.org ESMTP s_server", client)
+    _ask(client, server, f"ehlo {HELO}", "250 mx.example.org")
+
+
+def _ask(client: Typed, server: Typed, command: str, reply: str) -> None:
+    client.say(command, server)
+    server.say(reply, client)
