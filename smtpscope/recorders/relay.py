@@ -68,8 +68,9 @@ class Relay:
         if not self._open:
             return
         other = self._other(leg)
-        if leg is self.client and self._watch is not None and (held := self._watch.let_go()):
-            other.link.say(held)
+        if self._watch is not None:
+            watch = self._watch
+            other.link.say(watch.let_go() if leg is self.client else watch.let_server_go())
         if other.ended:
             self.close()
         else:
