@@ -102,11 +102,15 @@ class Leg(asyncio.Protocol):
     def hand_over(self, take: Callable[[bytes], None]) -> None:
         """From now on `take` gets the plaintext, what was kept first."""
         self.take = take
-        if self.kept:
-            kept = bytes(self.kept)
-            self.kept.clear()
-            self._flow()
+        if kept := self.taken():
             take(kept)
+
+    def taken(self) -> bytes:
+        """What was kept, which is kept no longer."""
+        kept = bytes(self.kept)
+        self.kept.clear()
+        self._flow()
+        return kept
 
     def hold(self, held: bool) -> None:
         """Read no more, as long as the other leg is slower."""
@@ -123,8 +127,7 @@ class Leg(asyncio.Protocol):
         """The next reply of a server; what stands behind it is kept. Raises BrokenLegError."""
         reader = ReplyReader()
         while True:
-            octets = bytes(self.kept)
-            self.kept.clear()
+            octets = self.taken()
             try:
                 found = reader.feed(octets) if octets else None
             except ValueError as error:
@@ -136,10 +139,8 @@ class Leg(asyncio.Protocol):
 
     async def secure(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
         """Shake hands; what was kept is how the peer begins. Raises BrokenLegError."""
-        heard = bytes(self.kept)
-        self.kept.clear()
         try:
-            self.link.start_tls(context, name=name, heard=heard)
+            self.link.start_tls(context, name=name, heard=self.taken())
         except ssl.SSLError as error:
             raise BrokenLegError(_problem(error)) from None
         tls = self.link.tls
