@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds that a handshake, a greeting or a PROXY header may take."""
 _OFFER = b"STARTTLS"
+_ITSELF = "that is this proxy itself"
 
 
 class Relay:
@@ -146,6 +147,8 @@ class Relay:
         proxy = self._proxy
         upstream = proxy.settings.upstream
         server = Leg(self, Direction.CLIENT)
+        if proxy.leads_back:
+            raise BrokenLegError(_ITSELF)
         try:
             async with asyncio.timeout(proxy.settings.connect_timeout):
                 await proxy.loop.create_connection(lambda: server, upstream.host, upstream.port)
@@ -157,7 +160,8 @@ class Relay:
             server.link.close()
             raise BrokenLegError("the client has gone")
         if proxy.is_own(server.peer, server.local):
-            raise BrokenLegError("that is this proxy itself")
+            proxy.found_itself()
+            raise BrokenLegError(_ITSELF)
         async with asyncio.timeout(PATIENCE):
             if upstream.kind == "starttls":
                 await self._start_tls_ahead(server)
