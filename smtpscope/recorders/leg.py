@@ -63,14 +63,16 @@ class Leg(asyncio.Protocol):
         try:
             plain = link.hear(octets)
         except ssl.SSLError as error:
-            self.problem = _problem(error)
-            self._end()
-            relay.failed(self)
+            self._fail(error)
             return
         if plain:
             self.take(plain)
-        if link.tls is not None and link.tls.ended:
-            self._end()
+        tls = link.tls
+        if tls is not None:
+            if tls.failure is not None:
+                self._fail(tls.failure)
+            elif tls.ended:
+                self._end()
         if self._waiter is not None:
             self._wake()
 
@@ -158,6 +160,11 @@ class Leg(asyncio.Protocol):
         await self._waiter
         if self.problem:
             raise BrokenLegError(self.problem)
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        self.problem = _problem(error)
+        self._end()
+        self._relay.failed(self)
 
     def _end(self) -> None:
         if not self.ended:

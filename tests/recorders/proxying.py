@@ -94,7 +94,8 @@ class Wire:
         )
 
     def shut(self) -> None:
-        self.end.shutdown(socket.SHUT_WR)
+        # Python's TLS sockets would forget that they speak TLS.
+        socket.socket.shutdown(self.end, socket.SHUT_WR)
 
     def reset(self) -> None:
         self.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
