@@ -165,6 +165,8 @@ class Connection(asyncio.Protocol):
         if tls is not None and tls.ended and not self._ended:
             self._ended = True
             self._proceed()
+        if tls is not None and tls.failure is not None:
+            raise tls.failure
         if self._rate:
             self._slow_down(len(octets))
 

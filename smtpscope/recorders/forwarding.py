@@ -22,7 +22,7 @@ from smtpscope.recorders.authority import Authority
 from smtpscope.recorders.certificate_names import Names, names_of
 from smtpscope.recorders.ledger import Ledger
 from smtpscope.recorders.leg import Leg
-from smtpscope.recorders.listener import KINDS, Listener, listen
+from smtpscope.recorders.listener import KINDS, Listener, is_host, listen
 from smtpscope.recorders.relay import Relay
 from smtpscope.recorders.tls import KeyLog
 from smtpscope.stream import Endpoint
@@ -50,7 +50,7 @@ class Upstream(NamedTuple):
         if not colon or rest.endswith("]"):
             host, port = rest, str(DEFAULT_PORTS.get(kind, 0))
         host = host.removeprefix("[").removesuffix("]")
-        if kind not in KINDS or not separator or not host or not port.isdecimal():
+        if kind not in KINDS or not separator or not is_host(host) or not port.isdecimal():
             raise ValueError(
                 f"{url!r} is no server: name one such as smtp://mx.example.org:25,"
                 " starttls://mx.example.org:587 or smtps://[2001:db8::1]:465"
@@ -114,6 +114,7 @@ class Proxy:
             self._ask_client(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         self._servers: list[asyncio.Server] = []
         self._own: list[tuple[str, int]] = []
+        self._led_back = float("-inf")
         self._relays: set[Relay] = set()
         self._ending = asyncio.Event()
         self._empty = asyncio.Event()
@@ -204,10 +205,19 @@ class Proxy:
         self.ledger.keep_secrets()
         return self._authority.context(names.including(*hosts), self._configure)
 
+    @property
+    def leads_back(self) -> bool:
+        """Whether a moment ago the server was this proxy: a name's address may change."""
+        return self.loop.time() - self._led_back < SWEEP
+
+    def found_itself(self) -> None:
+        """A connection has led back to us, and its other end would connect to us, too."""
+        self._led_back = self.loop.time()
+
     def is_own(self, peer: Endpoint, local: Endpoint) -> bool:
         """Whether a connection from `local` to `peer` has led back to us."""
         return any(
-            port == peer.port and (host == peer.address or _reaches(host, peer.address, local))
+            port == peer.port and _reaches(_address(host), _address(peer.address), local)
             for host, port in self._own
         )
 
@@ -280,19 +290,31 @@ def _forget(when: int, packet: bytes, note: str) -> None:
     """Take what is not to be recorded."""
 
 
-def _reaches(listened: str, address: str, local: Endpoint) -> bool:
-    """Whether who listens on all addresses hears what goes to `address` from `local`."""
-    if listened not in ("0.0.0.0", "::"):
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(text: str) -> _Address:
+    """Without its zone; of an IPv4 address that IPv6 wraps up, the former."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _reaches(listened: _Address, address: _Address, local: Endpoint) -> bool:
+    """Whether who listens there hears what goes to `address` from `local`."""
+    if listened.version != address.version:
         return False
-    with suppress(ValueError):
-        if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            return True
-    return address == local.address and _is_ours(address)
+    if address.is_unspecified:
+        # Who connects to it comes to this machine.
+        address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
+    if listened == address:
+        return True
+    ours = address.is_loopback or (address == _address(local.address) and _is_ours(address))
+    return listened.is_unspecified and ours
 
 
-def _is_ours(address: str) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def _is_ours(address: _Address) -> bool:
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
+        probe.bind((str(address), 0))
         return True
     return False

@@ -63,14 +63,16 @@ class Leg(asyncio.Protocol):
         try:
             plain = link.hear(octets)
         except ssl.SSLError as error:
-            self.problem = _problem(error)
-            self._end()
-            relay.failed(self)
+            self._fail(error)
             return
         if plain:
             self.take(plain)
-        if link.tls is not None and link.tls.ended:
-            self._end()
+        tls = link.tls
+        if tls is not None:
+            if tls.failure is not None:
+                self._fail(tls.failure)
+            elif tls.ended:
+                self._end()
         if self._waiter is not None:
             self._wake()
 
@@ -102,11 +104,15 @@ class Leg(asyncio.Protocol):
     def hand_over(self, take: Callable[[bytes], None]) -> None:
         """From now on `take` gets the plaintext, what was kept first."""
         self.take = take
-        if self.kept:
-            kept = bytes(self.kept)
-            self.kept.clear()
-            self._flow()
+        if kept := self.taken():
             take(kept)
+
+    def taken(self) -> bytes:
+        """What was kept, which is kept no longer."""
+        kept = bytes(self.kept)
+        self.kept.clear()
+        self._flow()
+        return kept
 
     def hold(self, held: bool) -> None:
         """Read no more, as long as the other leg is slower."""
@@ -123,8 +129,7 @@ class Leg(asyncio.Protocol):
         """The next reply of a server; what stands behind it is kept. Raises BrokenLegError."""
         reader = ReplyReader()
         while True:
-            octets = bytes(self.kept)
-            self.kept.clear()
+            octets = self.taken()
             try:
                 found = reader.feed(octets) if octets else None
             except ValueError as error:
@@ -136,10 +141,8 @@ class Leg(asyncio.Protocol):
 
     async def secure(self, context: ssl.SSLContext, *, name: str | None = None) -> None:
         """Shake hands; what was kept is how the peer begins. Raises BrokenLegError."""
-        heard = bytes(self.kept)
-        self.kept.clear()
         try:
-            self.link.start_tls(context, name=name, heard=heard)
+            self.link.start_tls(context, name=name, heard=self.taken())
         except ssl.SSLError as error:
             raise BrokenLegError(_problem(error)) from None
         tls = self.link.tls
@@ -157,6 +160,11 @@ class Leg(asyncio.Protocol):
         await self._waiter
         if self.problem:
             raise BrokenLegError(self.problem)
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        self.problem = _problem(error)
+        self._end()
+        self._relay.failed(self)
 
     def _end(self) -> None:
         if not self.ended:

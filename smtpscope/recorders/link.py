@@ -26,7 +26,7 @@ _RESET = struct.pack("ii", 1, 0)
 class Link:
     """`own` is the side that we are."""
 
-    __slots__ = ("_closed", "_ledger", "_own", "_peer", "_talk", "_transport", "tls")
+    __slots__ = ("_closed", "_ended", "_ledger", "_own", "_peer", "_talk", "_transport", "tls")
 
     def __init__(
         self, transport: asyncio.Transport, ledger: Ledger, talk: Talk, own: Direction
@@ -37,6 +37,7 @@ class Link:
         self._own = own
         self._peer = own.other
         self._closed = False
+        self._ended = False
         self.tls: TlsSession | None = None
 
     def hear(self, octets: bytes) -> bytes:
@@ -85,10 +86,11 @@ class Link:
 
     def end(self) -> None:
         """Say nothing more, and go on listening."""
-        if self._closed:
+        if self._closed or self._ended:
             return
         if self.tls is not None and self.tls.ready:
             self._put(self.tls.close())
+        self._ended = True
         self._talk.close(self._own, time.time_ns())
         self._ledger.then(self._write_end)
 
@@ -123,7 +125,7 @@ class Link:
 
     def _put(self, octets: bytes) -> None:
         # Who was reset hears nothing more, though it may be told a moment later.
-        if octets and not self._closed:
+        if octets and not (self._closed or self._ended or self._transport.is_closing()):
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
             self._ledger.then(partial(self._transport.write, octets))

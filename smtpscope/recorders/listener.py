@@ -26,7 +26,8 @@ class Listener(NamedTuple):
         kind, separator, rest = url.partition("://")
         host, colon, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if kind not in KINDS or not separator or not colon or not host or not port.isdecimal():
+        known = kind in KINDS and separator and colon
+        if not known or not is_host(host) or not port.isdecimal():
             raise ValueError(
                 f"{url!r} is no listener: name one such as smtp://127.0.0.1:1025,"
                 " starttls://127.0.0.1:1587 or smtps://[::1]:1465"
@@ -38,6 +39,14 @@ class Listener(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}://{host}:{self.port}"
+
+
+def is_host(host: str) -> bool:
+    """Whether the resolver takes it for an address or a name."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 async def listen(

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smtpscope.capture.tunnel import TunnelStripper
+from smtpscope.errors import SmtpscopeError
 from smtpscope.recorders.leg import BrokenLegError, Leg
 from smtpscope.recorders.link import Link
 from smtpscope.smtp.starttls import StartTlsWatch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds that a handshake, a greeting or a PROXY header may take."""
 _OFFER = b"STARTTLS"
+_ITSELF = "that is this proxy itself"
 
 
 class Relay:
@@ -58,7 +60,7 @@ class Relay:
 
     def failed(self, leg: Leg) -> None:
         """TLS has failed where it was spoken; a task that waits for it knows by itself."""
-        if self._task is None:
+        if self._open:
             who = "client" if leg is self.client else "server"
             self._note(f"proxy: TLS with the {who} failed: {leg.problem}")
             self.close()
@@ -66,10 +68,13 @@ class Relay:
     def ended(self, leg: Leg) -> None:
         """A peer says nothing more: nor do we, to the other one."""
         if not self._open:
+            if leg is self.client and leg.take == self._say_goodbye:
+                self.close()
             return
         other = self._other(leg)
-        if leg is self.client and self._watch is not None and (held := self._watch.let_go()):
-            other.link.say(held)
+        if self._watch is not None:
+            watch = self._watch
+            other.link.say(watch.let_go() if leg is self.client else watch.let_server_go())
         if other.ended:
             self.close()
         else:
@@ -142,6 +147,8 @@ class Relay:
         proxy = self._proxy
         upstream = proxy.settings.upstream
         server = Leg(self, Direction.CLIENT)
+        if proxy.leads_back:
+            raise BrokenLegError(_ITSELF)
         try:
             async with asyncio.timeout(proxy.settings.connect_timeout):
                 await proxy.loop.create_connection(lambda: server, upstream.host, upstream.port)
@@ -153,7 +160,8 @@ class Relay:
             server.link.close()
             raise BrokenLegError("the client has gone")
         if proxy.is_own(server.peer, server.local):
-            raise BrokenLegError("that is this proxy itself")
+            proxy.found_itself()
+            raise BrokenLegError(_ITSELF)
         if upstream.kind != "smtp":
             async with asyncio.timeout(PATIENCE):
                 if upstream.kind == "starttls":
@@ -165,18 +173,19 @@ class Relay:
     async def _start_tls_ahead(self, server: Leg) -> None:
         """STARTTLS of our own, before the client has said a word; it gets the greeting later."""
         greeting = await server.reply()
-        if greeting.startswith(b"2"):
-            server.link.say(b"EHLO " + self._proxy.settings.host.encode() + b"\r\n")
-            offered = await server.reply()
-            if _OFFER not in offered.upper():
-                raise BrokenLegError("the server does not offer STARTTLS")
-            server.link.say(b"STARTTLS\r\n")
-            answer = await server.reply()
-            if not answer.startswith(b"220"):
-                said = answer.decode("utf-8", "replace").strip()
-                raise BrokenLegError(f"STARTTLS was answered {said}")
-            self._forget(server, "the server")
-            await self._secure_server(server)
+        if not greeting.startswith(b"2"):
+            # Whatever the client would say to that goes on in the clear.
+            raise BrokenLegError(f"the server greets with {_said(greeting)}")
+        server.link.say(b"EHLO " + self._proxy.settings.host.encode() + b"\r\n")
+        offered = await server.reply()
+        if _OFFER not in offered.upper():
+            raise BrokenLegError("the server does not offer STARTTLS")
+        server.link.say(b"STARTTLS\r\n")
+        answer = await server.reply()
+        if not answer.startswith(b"220"):
+            raise BrokenLegError(f"STARTTLS was answered {_said(answer)}")
+        self._forget(server, "the server")
+        await self._secure_server(server)
         server.kept[:0] = greeting
 
     async def _take_header(self) -> None:
@@ -186,8 +195,7 @@ class Relay:
             while not stripper.done:
                 while not client.kept:
                     await client.change()
-                octets = bytes(client.kept)
-                client.kept.clear()
+                octets = client.taken()
                 said = Data(Direction.CLIENT, offset, octets, (Mark(offset, time.time_ns(), 0),))
                 offset += len(octets)
                 for event in stripper.feed(said):
@@ -201,7 +209,7 @@ class Relay:
         if self._implicit and self.client.link.tls is None and not await self._secure_client():
             return
         self._note(f"proxy: {words}")
-        self.client.link.say(words.encode("utf-8", "replace")[:500] + b"\r\n")
+        self.client.link.say(_reply(words))
         self.client.link.close()
 
     # -- octets ------------------------------------------------------------------------------------
@@ -213,7 +221,9 @@ class Relay:
         self.client.hand_over(self._from_client)
         for leg in (self.client, server):
             # It may have ended while nobody listened.
-            if leg.lost:
+            if leg.problem:
+                self.failed(leg)
+            elif leg.lost:
                 self.lost(leg, None)
             elif leg.ended:
                 self.ended(leg)
@@ -230,6 +240,8 @@ class Relay:
             server.link.say(heard.forward)
         if heard.command:
             self.client.take = self.client.keep
+            # Until this is settled, one side's end is not the other's.
+            self._open = False
             self._start(self._deal_with(heard.command, heard.behind))
 
     def _from_server(self, plain: bytes) -> None:
@@ -258,31 +270,29 @@ class Relay:
                 self._answer_ourselves(words, behind)
             else:
                 await self._intercept(server, command, behind)
-        except BrokenLegError:
-            # The server has gone, which `ended` or `lost` has told the client.
-            self.close()
+        except BrokenLegError as error:
+            self._fail(server, str(error))
 
     def _answer_ourselves(self, reply: bytes, behind: bytes) -> None:
         self._note("proxy: STARTTLS was answered by the proxy, as --starttls says")
+        assert self.server is not None
         self.client.link.say(reply)
         self.client.kept[:0] = behind
-        self.client.hand_over(self._from_client)
+        self._go_on(self.server)
 
     async def _intercept(self, server: Leg, command: bytes, behind: bytes) -> None:
         client, injection = self.client, self._proxy.settings.injection
+        behind += client.taken()
         if behind:
             done = {"drop": "dropped", "forward": "forwarded in the clear", "refuse": "refused"}
             self._note(
                 f"proxy: {len(behind)} octets of plaintext stood behind STARTTLS: {done[injection]}"
             )
             if injection == "refuse":
-                client.link.say(b"554 5.5.1 nothing may be pipelined behind STARTTLS\r\n")
-                self.close()
+                self._refuse_injection()
                 return
             if injection == "forward":
                 command += behind
-        # Until this is settled, one side's end is not the other's.
-        self._open = False
         server.take = server.keep
         server.link.say(command)
         reply = await server.reply()
@@ -297,20 +307,32 @@ class Relay:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._secure_server(server)
-        except (BrokenLegError, TimeoutError) as error:
-            server.link.close()
-            reason = str(error) or "it took too long"
-            words = f"454 4.7.0 TLS with the server failed: {reason}"
-            self._note(f"proxy: {words}")
-            client.link.say(words.encode("utf-8", "replace")[:500] + b"\r\n")
-            client.kept.clear()
-            client.hand_over(self._say_goodbye)
-            return
+        except TimeoutError:
+            raise BrokenLegError("it took too long") from None
+        came = len(client.kept)
         self._forget(client, "the client")
+        if came and injection == "refuse":
+            self._refuse_injection()
+            return
         client.link.say(reply)
         self._watch = None
         if await self._secure_client():
             self._go_on(server)
+
+    def _refuse_injection(self) -> None:
+        self.client.link.say(b"554 5.5.1 nothing may be pipelined behind STARTTLS\r\n")
+        self.close()
+
+    def _fail(self, server: Leg, reason: str) -> None:
+        """The client wanted TLS, and the server has none, or is gone: nothing goes on."""
+        words = f"454 4.7.0 TLS with the server failed: {reason}"
+        self._note(f"proxy: {words}")
+        server.link.close()
+        self.client.link.say(_reply(words))
+        self.client.taken()
+        self.client.hand_over(self._say_goodbye)
+        if self.client.ended:
+            self.close()
 
     async def _secure_server(self, server: Leg) -> None:
         """Shake hands with the server. Raises BrokenLegError."""
@@ -331,7 +353,7 @@ class Relay:
         try:
             async with asyncio.timeout(PATIENCE):
                 await client.secure(self._proxy.client_context(shown, client.local.address))
-        except (BrokenLegError, TimeoutError) as error:
+        except (BrokenLegError, TimeoutError, SmtpscopeError) as error:
             self._note(f"proxy: TLS with the client failed: {str(error) or 'it took too long'}")
             self.close()
             return False
@@ -349,7 +371,7 @@ class Relay:
         """What was said in the clear before the handshake is nothing that was said under TLS."""
         if leg.kept:
             self._note(f"proxy: {who} said {len(leg.kept)} octets before the handshake: dropped")
-            leg.kept.clear()
+            leg.taken()
 
     # -- small things ------------------------------------------------------------------------------
 
@@ -375,4 +397,18 @@ class Relay:
         return self.server if leg is self.client else self.client
 
     def _note(self, text: str) -> None:
-        self.client.link.note(text)
+        """Of the client's connection, where that is recorded."""
+        leg = self.client
+        if self._proxy.settings.legs == "server" and self.server is not None:
+            leg = self.server
+        leg.link.note(text)
+
+
+def _said(reply: bytes) -> str:
+    return reply.decode("utf-8", "replace").strip()
+
+
+def _reply(words: str) -> bytes:
+    """A reply of one line, whatever a server said that is quoted in it."""
+    line = "".join(each if each.isprintable() else " " for each in words)
+    return line.encode("utf-8", "replace")[:500] + b"\r\n"

@@ -57,7 +57,8 @@ class KeyLog:
 class TlsSession:
     """One TLS connection in memory, of either side.
 
-    `ready` once the handshake is done; `ended` once the peer has closed it.
+    `ready` once the handshake is done; `ended` once the peer has closed it; `failure` is what stood
+    behind plaintext that was still good.
     """
 
     def __init__(self, context: ssl.SSLContext, *, server: bool, name: str | None = None) -> None:
@@ -69,10 +70,13 @@ class TlsSession:
         )
         self.ready = False
         self.ended = False
+        self.failure: ssl.SSLError | None = None
 
     def receive(self, ciphertext: bytes) -> bytes:
         """Take what came; the plaintext in it. Raises ssl.SSLError where it is no TLS, or where a
         certificate is refused; there may be an alert to `take` then."""
+        if self.failure is not None:
+            raise self.failure
         if ciphertext:
             self._incoming.write(ciphertext)
         if not self.ready:
@@ -82,12 +86,18 @@ class TlsSession:
                 return b""
             self.ready = True
         parts = []
-        with suppress(ssl.SSLWantReadError):
+        try:
             # Its end is told as nothing, or as an error, by the version of OpenSSL.
             with suppress(ssl.SSLZeroReturnError):
                 while piece := self.object.read(PIECE):
                     parts.append(piece)
             self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            if not parts:
+                raise
+            self.failure = error
         return b"".join(parts)
 
     def send(self, plaintext: bytes) -> bytes:

@@ -18,11 +18,14 @@ MAX_PENDING = 10_000
 """Commands whose replies are counted; more are pipelined by nobody who means well."""
 
 _WORD = b"STARTTLS"
-_SPACE = b" \t"
-_MAY_BEGIN = b"sS \t"
-_COMMAND = re.compile(rb"[ \t]*STARTTLS[ \t]*\r?\n?\Z", re.IGNORECASE)
+_MESSAGE = "."
+_RESETS = ("EHLO", "LHLO", "HELO", "MAIL", "RSET")
+# Servers differ in what they strip off, and in whether they mind a parameter: their reply tells.
+_COMMAND = re.compile(rb"[\0-\t\v-\x20]*STARTTLS(?:[\0-\t\v-\x20][^\n]*)?\n?\Z", re.IGNORECASE)
+_BLANKS = bytes(each for each in range(0x21) if each != 0x0A)
+_MAY_BEGIN = b"sS" + _BLANKS
 _KEYWORD = re.compile(rb"250[- ]STARTTLS[ \t]*\r?\n\Z", re.IGNORECASE)
-_CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\r?\n)", re.IGNORECASE)
+_CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\Z)")
 _REPLY = re.compile(rb"(\d\d\d)(-)?")
 _PIECE = re.compile(rb"[^\n]*\n|[^\n]+")
 
@@ -74,6 +77,14 @@ class StartTlsWatch:
         held, self._held = self._held, b""
         return held
 
+    def let_server_go(self) -> bytes:
+        """The same of a server."""
+        if not self._strip or self._flowing:
+            return b""
+        held = bytes(self._reply)
+        self._reply.clear()
+        return held
+
     # -- the client --------------------------------------------------------------------------------
 
     def client(self, octets: bytes) -> Heard:
@@ -121,7 +132,7 @@ class StartTlsWatch:
         """A line that goes on later: only one that may become STARTTLS waits."""
         rest = octets[at:]
         if self._mode is _Mode.LINES and not self._line and len(rest) < MAX_LINE:
-            word = rest.lstrip(b" \t").upper()
+            word = rest.lstrip(_BLANKS).upper()
             if _WORD.startswith(word) or _COMMAND.match(rest):
                 self._held = rest
                 return Heard(octets[:at])
@@ -130,17 +141,15 @@ class StartTlsWatch:
 
     def _command(self, piece: bytes) -> None:
         """Count a line that is not STARTTLS."""
-        if self._line:
-            self._line += piece[: MAX_LINE - len(self._line)]
-            piece = bytes(self._line)
-            self._line.clear()
+        # Of a line that is too long the same is looked at, however it came.
+        piece = bytes(self._line + piece[: MAX_LINE - len(self._line)])
+        self._line.clear()
         if self._mode is _Mode.LINE_OF_AUTH:
             self._mode = _Mode.LINES
             self._expect("AUTH")
             return
-        if piece[:1] in _SPACE:
-            piece = piece.lstrip(_SPACE)
-        verb = piece[:4].upper() if not piece[4:5].isalnum() else b""
+        piece = piece.strip(_BLANKS + b"\n").upper()
+        verb = piece[:8].split(None, 1)[0] if piece else b""
         if verb == b"DATA":
             # Until the reply says otherwise: nothing may be pipelined behind DATA (RFC 2920 §3.1).
             self._mode = _Mode.DATA
@@ -150,13 +159,10 @@ class StartTlsWatch:
             self._chunk = int(found[1]) if found is not None else 0
             if self._chunk:
                 self._mode = _Mode.CHUNK
-            last = b"LAST" in piece.upper()
-            self._expect(*["BDAT"] * (self._accepted if last and self._lmtp else 1))
+            self._expect(_MESSAGE if piece.endswith(b"LAST") else "BDAT")
             return
         elif verb == b"LHLO":
             self._lmtp = True
-        elif verb in (b"MAIL", b"RSET"):
-            self._accepted = 0
         self._expect(verb.decode("ascii", "replace"))
 
     def _data(self, octets: bytes, at: int) -> int:
@@ -173,13 +179,12 @@ class StartTlsWatch:
                 return len(octets)
             stop = found + 5
         self._mode = _Mode.LINES
-        # LMTP answers for each recipient (RFC 2033 §4.2).
-        self._expect(*["."] * (self._accepted if self._lmtp else 1))
+        self._expect(_MESSAGE)
         return stop
 
-    def _expect(self, *commands: str) -> None:
+    def _expect(self, command: str) -> None:
         if len(self._pending) < MAX_PENDING:
-            self._pending.extend(commands)
+            self._pending.append(command)
 
     # -- the server --------------------------------------------------------------------------------
 
@@ -211,7 +216,7 @@ class StartTlsWatch:
     def _without_offer(self, line: bytes) -> bytes:
         if not self._pending or self._pending[0] not in ("EHLO", "LHLO"):
             return line
-        if _KEYWORD.match(line) is None:
+        if len(line) > MAX_LINE or _KEYWORD.match(line) is None:
             return line
         # The last line of a reply can't be left out: it gets the name that firewalls give it.
         return b"250 XXXXXXXA\r\n" if line[3:4] == b" " else b""
@@ -229,6 +234,13 @@ class StartTlsWatch:
             self._mode = _Mode.LINES
         elif command == "RCPT" and code[:1] == b"2":
             self._accepted += 1
+        elif command == _MESSAGE:
+            # LMTP answers for each recipient (RFC 2033 §4.2).
+            if self._lmtp:
+                self._pending.extendleft([""] * (self._accepted - 1))
+            self._accepted = 0
+        elif command in _RESETS and code[:1] == b"2":
+            self._accepted = 0
 
 
 class ReplyReader:
