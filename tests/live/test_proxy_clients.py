@@ -228,7 +228,7 @@ def compare(path: Path, port: int, sessions: list[Session]) -> None:
         for exchange in session.exchanges:
             command = exchange.command
             if command is not None and command.verb[:1].isalpha():
-                asked = client.index(command.verb.encode(), asked) + len(command.verb)
+                asked = client.upper().index(command.verb.encode(), asked) + len(command.verb)
             for reply in exchange.replies:
                 for line in reply.lines:
                     answered = server.index(line, answered) + len(line)
@@ -247,7 +247,9 @@ def by_tshark(path: Path, port: int) -> list[tuple[bytes, bytes]]:
     for stream in streams:
         argv += ["-z", f"follow,tcp,raw,{stream}", "-z", f"follow,tls,raw,{stream}"]
     said = {stream: (bytearray(), bytearray()) for stream in streams}
-    for block in run(argv).stdout.decode().split("Follow: ")[1:]:
+    blocks = run(argv).stdout.decode().split("Follow: ")[1:]
+    # What is under TLS comes behind what is not, as it did.
+    for block in sorted(blocks, key=lambda block: block.startswith("tls")):
         head, _, rest = block.partition("Node 1: ")
         stream = head.split("tcp.stream eq ")[1].split()[0]
         from_client = not head.rstrip().endswith(f":{port}")
@@ -256,7 +258,6 @@ def by_tshark(path: Path, port: int) -> list[tuple[bytes, bytes]]:
             if octets and not octets.startswith("="):
                 first = not line.startswith("\t")
                 said[stream][first != from_client].extend(bytes.fromhex(octets))
-    # What is under TLS comes behind what is not, as it did.
     return [(bytes(client), bytes(server)) for client, server in said.values()]
 
 
