@@ -26,7 +26,17 @@ _RESET = struct.pack("ii", 1, 0)
 class Link:
     """`own` is the side that we are."""
 
-    __slots__ = ("_closed", "_ended", "_ledger", "_own", "_peer", "_talk", "_transport", "tls")
+    __slots__ = (
+        "_closed",
+        "_ended",
+        "_heard",
+        "_ledger",
+        "_own",
+        "_peer",
+        "_talk",
+        "_transport",
+        "tls",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, ledger: Ledger, talk: Talk, own: Direction
@@ -38,6 +48,7 @@ class Link:
         self._peer = own.other
         self._closed = False
         self._ended = False
+        self._heard: list[tuple[bytes, int]] = []
         self.tls: TlsSession | None = None
 
     def hear(self, octets: bytes) -> bytes:
@@ -46,13 +57,18 @@ class Link:
         if tls is None:
             self._talk.data(self._peer, octets, time.time_ns())
             return octets
+        heard = time.time_ns()
+        settled = True
         try:
-            return tls.receive(octets)
+            plain = tls.receive(octets)
+            settled = tls.ready
+            return plain
         finally:
-            # The secrets stand before the packet that needs them, and that before its answer.
-            self._ledger.keep_secrets()
-            self._talk.data(self._peer, octets, time.time_ns())
-            self._put(tls.take())
+            answer = tls.take()
+            self._heard.append((octets, heard))
+            if settled or answer:
+                self._keep_heard()
+            self._put(answer)
 
     def say(self, octets: bytes) -> None:
         """Send plaintext; where TLS can't be spoken (any more) nothing is said."""
@@ -80,8 +96,21 @@ class Link:
         """Record something that is to be known of what comes next."""
         self._talk.note(text)
 
+    def _keep_heard(self) -> None:
+        """Record what was heard, behind the secrets that it needs.
+
+        Part of a handshake waits for the rest: Wireshark wants the secrets of both sides before
+        the server's first word, and OpenSSL has the client's only after its last.
+        """
+        if self._heard:
+            self._ledger.keep_secrets()
+            for octets, when in self._heard:
+                self._talk.data(self._peer, octets, when)
+            self._heard.clear()
+
     def heard_end(self) -> None:
         """The peer says nothing more."""
+        self._keep_heard()
         self._talk.close(self._peer, time.time_ns())
 
     def end(self) -> None:
@@ -98,6 +127,7 @@ class Link:
         """Say nothing more: when all is sent, or with `reset` at once."""
         if self._closed:
             return
+        self._keep_heard()
         self._closed = True
         if reset:
             self._talk.close(self._own, time.time_ns(), reset=True)
@@ -114,6 +144,7 @@ class Link:
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
+        self._keep_heard()
         now = time.time_ns()
         if isinstance(error, ConnectionResetError):
             self._talk.close(self._peer, now, reset=True)
