@@ -149,6 +149,9 @@ class Proxy:
             server.close()
         for relay in list(self._relays):
             relay.close()
+        if self.failure is not None:
+            # An end that can't be recorded is not waited for.
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), PATIENCE)
 

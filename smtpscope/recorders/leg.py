@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from smtpscope.errors import RecordingError
 from smtpscope.recorders.link import Link
 from smtpscope.smtp.starttls import ReplyReader
 from smtpscope.stream import Direction, Endpoint
@@ -42,7 +43,7 @@ class Leg(asyncio.Protocol):
         """The peer says nothing more."""
         self.lost = False
         self.problem = ""
-        """Why TLS failed."""
+        """Why TLS failed, or why there never was a connection."""
         self._held = False
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
@@ -54,7 +55,14 @@ class Leg(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)
         own = transport.get_extra_info("sockname") or ("0.0.0.0", 0)
         self.peer, self.local = Endpoint(peer[0], peer[1]), Endpoint(own[0], own[1])
-        self.link = self._relay.connected(self, self._transport, self._own)
+        try:
+            self.link = self._relay.connected(self, self._transport, self._own)
+        except RecordingError:
+            # What can't be recorded does not begin.
+            self.lost = True
+            self.problem = "it cannot be recorded"
+            self._transport.abort()
+            raise
 
     def data_received(self, octets: bytes) -> None:
         relay = self._relay
@@ -83,6 +91,8 @@ class Leg(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.lost:
+            return
         self.lost = True
         self.link.lost(exc)
         self._wake()

@@ -51,8 +51,8 @@ class Relay:
     def connected(self, leg: Leg, transport: asyncio.Transport, own: Direction) -> Link:
         """A connection is there; how it is recorded."""
         if leg is self.client:
-            refusal = self._proxy.admit(self)
             talk = self._proxy.talk(leg.peer, leg.local)
+            refusal = self._proxy.admit(self)
             self._start(self._refuse(refusal) if refusal else self._begin())
         else:
             talk = self._proxy.upstream_talk(leg.local, leg.peer, of=self.client)
@@ -155,6 +155,8 @@ class Relay:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise BrokenLegError(reason) from None
+        if server.problem:
+            raise BrokenLegError(server.problem)
         self.server = server
         if self.client.lost:
             server.link.close()
