@@ -50,8 +50,8 @@ class Load:
                 wire.say(octets[::-1])
 
     def start(self, connect: Callable[[], Wire], count: int) -> None:
-        for _ in range(count):
-            wire = connect()
+        # All are there before the first one says anything: it may be the last that is heard.
+        for wire in [connect() for _ in range(count)]:
             port = wire.end.getsockname()[1]
             self.down[port] = bytearray()
             for work in (self._talk, self._hear):
