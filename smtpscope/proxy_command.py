@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import REVIEW_OPTIONS, port_option, review_options, tell
-from smtpscope.record_commands import absolute, recording_options, rotation, warn_of
+from smtpscope.options import port_option, review_options, tell
+from smtpscope.record_commands import absolute, recording_options, run_recorder, warn_of
 
 DEFAULT_LISTENER = "127.0.0.1:2525"
 
@@ -79,9 +78,6 @@ def proxy(**options: Any) -> None:
     trust our CA: smtpscope ca export.
     """
     from smtpscope.filters import parse
-    from smtpscope.live import Showing, record
-    from smtpscope.places import new_recording
-    from smtpscope.recorder import Recorder
 
     if bool(options["upstream_cert"]) != bool(options["upstream_key"]):
         raise UsageError("--upstream-cert and --upstream-key go together")
@@ -94,31 +90,7 @@ def proxy(**options: Any) -> None:
             "--insecure-upstream: the server's certificate is not looked at, and whoever stands"
             " before the server can read and change everything"
         )
-    ends = dict(options["autostop"])
-    write = options["write"]
-    task = {
-        "path": os.path.abspath(write) if write else str(new_recording("proxy")),
-        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
-        "seconds": ends.get("duration"),
-        "detach": options["detach"],
-        "options": {"listen": listeners, **_settings(options)},
-    }
-    showing = Showing(
-        ports=frozenset(options["port"]),
-        **{name: options[name] for name in REVIEW_OPTIONS},
-    )
-    sessions = ends.get("sessions")
-    recorder = Recorder("proxy", detached=options["detach"])
-    try:
-        record(
-            recorder,
-            task,
-            showing,
-            int(sessions) if sessions else None,
-            quiet=options["quiet"],
-        )
-    finally:
-        recorder.stop()
+    run_recorder("proxy", {"listen": listeners, **_settings(options)}, options)
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, port_option, review_options, tell
+from smtpscope.options import (
+    DEFAULT_KEPT,
+    DEFAULT_ROTATION,
+    REVIEW_OPTIONS,
+    port_option,
+    review_options,
+    tell,
+)
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -158,6 +165,34 @@ def sniff(
         sniffer.close()
         if recorder is not None:
             recorder.stop()
+
+
+def run_recorder(name: str, recorder_options: dict[str, Any], options: dict[str, Any]) -> None:
+    """Have a recorder work that needs no privilege, and show it; `recorder_options` are its own,
+    `options` those of the command, which has --quiet."""
+    from smtpscope.live import Showing, record
+    from smtpscope.places import new_recording
+    from smtpscope.recorder import Recorder
+
+    ends = dict(options["autostop"])
+    write = options["write"]
+    task = {
+        "path": os.path.abspath(write) if write else str(new_recording(name)),
+        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
+        "seconds": ends.get("duration"),
+        "detach": options["detach"],
+        "options": recorder_options,
+    }
+    showing = Showing(
+        ports=frozenset(options["port"]),
+        **{name: options[name] for name in REVIEW_OPTIONS},
+    )
+    sessions = int(ends["sessions"]) if "sessions" in ends else None
+    recorder = Recorder(name, detached=options["detach"])
+    try:
+        record(recorder, task, showing, sessions, quiet=options["quiet"])
+    finally:
+        recorder.stop()
 
 
 def rotation(

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import REVIEW_OPTIONS, port_option, review_options
-from smtpscope.record_commands import absolute, recording_options, rotation, warn_of
+from smtpscope.options import port_option, review_options
+from smtpscope.record_commands import absolute, recording_options, run_recorder, warn_of
 
 DEFAULT_LISTENER = "starttls://127.0.0.1:1025"
 
@@ -79,9 +79,7 @@ def serve(**options: Any) -> None:
     keeps to the standard; --config and --faults make it as nasty as asked.
     """
     from smtpscope.filters import parse
-    from smtpscope.live import Showing, record
-    from smtpscope.places import new_recording, state_folder
-    from smtpscope.recorder import Recorder
+    from smtpscope.places import state_folder
 
     if options["sample_config"]:
         from importlib.resources import files
@@ -94,46 +92,23 @@ def serve(**options: Any) -> None:
     listeners = list(options["listen"]) or [DEFAULT_LISTENER]
     for listener in listeners:
         warn_of(listener, "whoever reaches it may send mail here")
-    ends = dict(options["autostop"])
-    write = options["write"]
-    task = {
-        "path": os.path.abspath(write) if write else str(new_recording("serve")),
-        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
-        "seconds": ends.get("duration"),
-        "detach": options["detach"],
-        "options": {
-            "listen": listeners,
-            "maildir": os.path.abspath(options["maildir"] or state_folder() / "mail"),
-            "certificate": [
-                absolute(options["tls_cert"]),
-                absolute(options["tls_key"]),
-            ]
-            if options["tls_cert"]
-            else None,
-            "config": absolute(options["config"]),
-            "faults": absolute(options["faults"]),
-            "persona": absolute(options["persona"]),
-            "settings": _settings(options),
-            "limits": _limits(options),
-            "exit_after": options["exit_after"],
-        },
+    recorder_options = {
+        "listen": listeners,
+        "maildir": os.path.abspath(options["maildir"] or state_folder() / "mail"),
+        "certificate": [
+            absolute(options["tls_cert"]),
+            absolute(options["tls_key"]),
+        ]
+        if options["tls_cert"]
+        else None,
+        "config": absolute(options["config"]),
+        "faults": absolute(options["faults"]),
+        "persona": absolute(options["persona"]),
+        "settings": _settings(options),
+        "limits": _limits(options),
+        "exit_after": options["exit_after"],
     }
-    showing = Showing(
-        ports=frozenset(options["port"]),
-        **{name: options[name] for name in REVIEW_OPTIONS},
-    )
-    sessions = ends.get("sessions")
-    recorder = Recorder("serve", detached=options["detach"])
-    try:
-        record(
-            recorder,
-            task,
-            showing,
-            int(sessions) if sessions else None,
-            quiet=options["quiet"],
-        )
-    finally:
-        recorder.stop()
+    run_recorder("serve", recorder_options, options)
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
