@@ -27,13 +27,12 @@ def record(owner: Owner) -> None:
     options = dict(task.options)
     try:
         listeners = [_listener(each) for each in options.pop("listen")]
-        settings = ProxySettings(
-            upstream=Upstream.parse(options.pop("upstream")),
-            host=_own_name(),
-            **options,
-        )
+        settings = ProxySettings(Upstream.parse(options.pop("upstream")), **options)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if settings.upstream.kind == "starttls":
+        # Asking for it takes its time where there is no answer.
+        settings = settings._replace(host=_own_name())
     allow_descriptors()
     run(_forward(owner, task, listeners, settings))
 
