@@ -6,7 +6,6 @@ in the `Ledger` first.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 import ssl
@@ -14,25 +13,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from smtpscope.capture.synth import Talk
-from smtpscope.errors import RecordingError, SmtpscopeError, UsageError
+from smtpscope.errors import UsageError
 from smtpscope.recorders.authority import Authority
 from smtpscope.recorders.certificate_names import Names, names_of
 from smtpscope.recorders.ledger import Ledger
 from smtpscope.recorders.leg import Leg
-from smtpscope.recorders.listener import KINDS, Listener, is_host, listen
+from smtpscope.recorders.listener import KINDS, SWEEP, Listener, Listening, is_host, parts
 from smtpscope.recorders.relay import Relay
 from smtpscope.recorders.tls import KeyLog
 from smtpscope.stream import Endpoint
 
-SWEEP = 1.0
-"""Seconds from one look at all relays to the next."""
 PATIENCE = 5.0
 """Seconds that connections have to end when the proxy does."""
 DEFAULT_PORTS = {"smtp": 25, "starttls": 587, "smtps": 465}
-LEGS = ("client", "server", "both")
 
 
 class Upstream(NamedTuple):
@@ -45,12 +41,10 @@ class Upstream(NamedTuple):
     @classmethod
     def parse(cls, url: str) -> Self:
         """Of "smtp://mx.example.org" or "smtps://[::1]:465". Raises ValueError."""
-        kind, separator, rest = url.partition("://")
-        host, colon, port = rest.rpartition(":")
-        if not colon or rest.endswith("]"):
-            host, port = rest, str(DEFAULT_PORTS.get(kind, 0))
-        host = host.removeprefix("[").removesuffix("]")
-        if kind not in KINDS or not separator or not is_host(host) or not port.isdecimal():
+        kind, host, port = parts(url)
+        if port is None:
+            port = str(DEFAULT_PORTS.get(kind, 0))
+        if kind not in KINDS or not is_host(host) or not port.isdecimal():
             raise ValueError(
                 f"{url!r} is no server: name one such as smtp://mx.example.org:25,"
                 " starttls://mx.example.org:587 or smtps://[2001:db8::1]:465"
@@ -86,8 +80,8 @@ class ProxySettings(NamedTuple):
     connections: int = 5_000
 
 
-class Proxy:
-    """A proxy with its listeners. `failure` is why it ended before its time."""
+class Proxy(Listening):
+    """A proxy with its listeners."""
 
     def __init__(
         self, settings: ProxySettings, ledger: Ledger, key_log: KeyLog, *, authority: Path | None
@@ -96,10 +90,9 @@ class Proxy:
 
         Raises `SmtpscopeError`.
         """
-        self.loop = asyncio.get_running_loop()
+        super().__init__()
         self.settings = settings
         self.ledger = ledger
-        self.failure: SmtpscopeError | None = None
         self.connections = 0
         self._authority = None
         if authority is not None:
@@ -112,14 +105,9 @@ class Proxy:
         if settings.client_ca:
             # A mistake in it is told now, and not to the first client.
             self._ask_client(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-        self._servers: list[asyncio.Server] = []
         self._own: list[tuple[str, int]] = []
         self._led_back = float("-inf")
         self._relays: set[Relay] = set()
-        self._ending = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self.loop.set_exception_handler(self._failed)
 
     async def listen(self, listeners: Sequence[Listener]) -> list[Listener]:
         """Listen; where, with the ports that were chosen. Raises SmtpscopeError."""
@@ -127,8 +115,7 @@ class Proxy:
         for listener in listeners:
             implicit = listener.kind == "smtps"
             make = partial(_client_leg, self, implicit)
-            server = await listen(self.loop, listener, make)
-            self._servers.append(server)
+            server = await self._listen(listener, make)
             names = [each.getsockname() for each in server.sockets]
             self._own += [(name[0], name[1]) for name in names]
             found.append(listener._replace(port=names[0][1]))
@@ -138,26 +125,21 @@ class Proxy:
     async def serve(self) -> None:
         """Forward until `end` is called; then all connections end."""
         before = self.loop.time()
-        while not self._ending.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), SWEEP)
+
+        def look() -> None:
+            nonlocal before
             now = self.loop.time()
             for relay in list(self._relays):
                 relay.check(now - before, self.settings.idle)
             before = now
-        for server in self._servers:
-            server.close()
+
+        await self._sweep(look)
         for relay in list(self._relays):
             relay.close()
         if self.failure is not None:
             # An end that can't be recorded is not waited for.
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), PATIENCE)
-
-    def end(self) -> None:
-        """Forward no more."""
-        self._ending.set()
+        await self._emptied(PATIENCE)
 
     # -- what relays ask ---------------------------------------------------------------------------
 
@@ -246,21 +228,9 @@ class Proxy:
         try:
             context.load_verify_locations(self.settings.client_ca)
         except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror or str(error)
-            raise UsageError(
-                f"{self.settings.client_ca} cannot be used for --client-ca ({reason}): it is a PEM"
-                " file of certificates"
-            ) from None
+            what = "a PEM file of certificates"
+            raise _unusable("--client-ca", self.settings.client_ca, error, what) from None
         context.verify_mode = ssl.CERT_REQUIRED
-
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something went wrong in one relay, which has ended it; in the recording, it ends us."""
-        error = context.get("exception")
-        if isinstance(error, RecordingError):
-            self.failure = error
-            self.end()
-        elif error is not None and not isinstance(error, OSError):
-            loop.default_exception_handler(context)
 
 
 def _client_leg(proxy: Proxy, implicit: bool) -> Leg:
@@ -284,9 +254,11 @@ def _upstream_context(settings: ProxySettings) -> ssl.SSLContext:
     return context
 
 
-def _unusable(option: str, path: str | None, error: OSError) -> UsageError:
+def _unusable(
+    option: str, path: str | None, error: OSError, what: str = "a PEM file"
+) -> UsageError:
     reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return UsageError(f"{path} cannot be used for {option} ({reason}): it is a PEM file")
+    return UsageError(f"{path} cannot be used for {option} ({reason}): it is {what}")
 
 
 def _forget(when: int, packet: bytes, note: str) -> None:

@@ -15,11 +15,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from smtpscope.errors import RecordingError, SmtpscopeError
 from smtpscope.recorders.certificates import Certificates
 from smtpscope.recorders.connection import Connection
 from smtpscope.recorders.ledger import Ledger
-from smtpscope.recorders.listener import KINDS, Listener, listen
+from smtpscope.recorders.listener import KINDS, Listener, Listening
 from smtpscope.recorders.mailbox import Mailbox
 from smtpscope.recorders.outbound import Outbound, Taken
 from smtpscope.recorders.queue import Queue
@@ -27,8 +26,6 @@ from smtpscope.smtp.serving.faults import FaultCounter
 from smtpscope.smtp.serving.service import Service
 from smtpscope.smtp.serving.settings import Settings
 
-SWEEP = 1.0
-"""Seconds from one look at all connections to the next."""
 FAREWELL = 2.0
 """Seconds in which clients may end by themselves after the last message that was wanted."""
 PATIENCE = 10.0
@@ -45,8 +42,8 @@ class Limits(NamedTuple):
     rate: int = 0
 
 
-class Server:
-    """A server with its listeners. `failure` is why it ended before its time."""
+class Server(Listening):
+    """A server with its listeners."""
 
     def __init__(
         self,
@@ -60,12 +57,11 @@ class Server:
         etrn_hosts: dict[str, str],
         exit_after: int = 0,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        super().__init__()
         self.limits = limits
         self.ledger = ledger
         self.mailbox = mailbox
         self.messages = 0
-        self.failure: SmtpscopeError | None = None
         self._queue = queue
         self._certificates = certificates
         self._etrn_hosts = {node.casefold(): where for node, where in etrn_hosts.items()}
@@ -75,14 +71,9 @@ class Server:
             kind: Service(replace(settings, starttls=kind == "starttls"), counter=counter)
             for kind in KINDS
         }
-        self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._outbound: set[Outbound] = set()
         self._clients: Counter[str] = Counter()
-        self._ending = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self.loop.set_exception_handler(self._failed)
 
     async def listen(self, listeners: Sequence[Listener]) -> list[Listener]:
         """Listen; where, with the ports that were chosen. Raises SmtpscopeError."""
@@ -94,35 +85,28 @@ class Server:
                 self._services[listener.kind],
                 implicit=listener.kind == "smtps",
             )
-            server = await listen(self.loop, listener, make)
-            self._servers.append(server)
+            server = await self._listen(listener, make)
             found.append(listener._replace(port=server.sockets[0].getsockname()[1]))
         return found
 
     async def serve(self) -> None:
-        """Serve until `end` is called; then all connections end."""
-        while not self._ending.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), SWEEP)
+        """Serve until `end` is called; then what was acknowledged is finished, and the rest hears
+        421."""
+
+        def look() -> None:
             now = self.loop.time()
             for connection in list(self._connections):
                 connection.check(now)
-        for server in self._servers:
-            server.close()
+
+        await self._sweep(look)
         if self._enough():
             # Who has sent the last message may say goodbye.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), FAREWELL)
+            await self._emptied(FAREWELL)
         for connection in list(self._connections):
             connection.shut_down()
         for outbound in list(self._outbound):
             outbound.end()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), PATIENCE)
-
-    def end(self) -> None:
-        """Serve no more: finish what was acknowledged, and say 421 to the rest."""
-        self._ending.set()
+        await self._emptied(PATIENCE)
 
     # -- what connections ask ----------------------------------------------------------------------
 
@@ -144,7 +128,8 @@ class Server:
         self._clients[address] -= 1
         if not self._clients[address]:
             del self._clients[address]
-        self._tell_empty()
+        if not self._connections:
+            self._empty.set()
 
     def stored(self) -> None:
         """A message is on disk."""
@@ -190,18 +175,3 @@ class Server:
         self._outbound.add(outbound)
         outbound.start(self.loop, where)
         return "etrn.count", len(taken.messages)
-
-    # -- the end -----------------------------------------------------------------------------------
-
-    def _tell_empty(self) -> None:
-        if not self._connections:
-            self._empty.set()
-
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something went wrong outside of a task: only a recording that fails ends the server."""
-        error = context.get("exception")
-        if isinstance(error, RecordingError):
-            self.failure = error
-            self.end()
-        elif error is not None and not isinstance(error, OSError):
-            loop.default_exception_handler(context)
