@@ -499,6 +499,19 @@ def test_a_client_that_distrusts_us_ends_its_own_session_alone(made: Pki, tmp_pa
         assert "TLSV1_ALERT_UNKNOWN_CA" in proxy.notes()
 
 
+def _shake_hands(
+    client: ssl.SSLObject, wire: Wire, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+) -> None:
+    """With TLS in memory, so that the test decides what goes out when."""
+    while True:
+        try:
+            client.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            wire.say(outgoing.read())
+            incoming.write(wire.some())
+
+
 def test_renegotiation_is_refused_and_others_go_on(made: Pki, tmp_path: Path) -> None:
     """By a client of TLS 1.2 that says a second ClientHello, and by garbage under TLS."""
     with (
@@ -510,13 +523,7 @@ def test_renegotiation_is_refused_and_others_go_on(made: Pki, tmp_path: Path) ->
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         with proxy.connect() as wire:
             client = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-            while True:
-                try:
-                    client.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    wire.say(outgoing.read())
-                    incoming.write(wire.some())
+            _shake_hands(client, wire, incoming, outgoing)
             wire.say(outgoing.read())
             client.write(b"NOOP\r\n")
             # A record of a handshake that is none, behind one that is good.
@@ -537,13 +544,7 @@ def test_plaintext_before_a_fatal_record_goes_on(made: Pki, tmp_path: Path) -> N
     ):
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = trusting().wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-        while True:
-            try:
-                client.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                wire.say(outgoing.read())
-                incoming.write(wire.some())
+        _shake_hands(client, wire, incoming, outgoing)
         # Behind the greeting nothing but the dialogue is waited for.
         wire.say(outgoing.read())
         greeting = b""
