@@ -98,7 +98,6 @@ def record(
     elif task["detach"]:
         _tell_detached(recorder)
     else:
-        tell(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
         _print(recorder.path, showing, recorder, sessions)
 
 
@@ -153,6 +152,9 @@ def _print(
         events = TextEvents(**text_options(reveal))
     filter = filters.parse(showing.filter) if showing.filter.strip() else None
     with _ending(recorder) as ending:
+        if recorder is not None:
+            # Who reads this may press Ctrl-C at once, and loses nothing.
+            tell(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
         follower = Follower(
             path,
             ports=SMTP_PORTS | showing.ports,

@@ -1,7 +1,8 @@
 """Starts recorders and looks after them: processes that write recordings and nothing else.
 
-A recorder is told its task in one line of JSON and answers in such lines. It ends when its
-standard input does, so that it never outlives who started it, unless it was told to.
+A recorder is told its task in one line of JSON and answers in such lines. It ends when it is told
+to, or when its standard input ends, so that it does not outlive who started it: unless it was
+detached, or mail passes through it and who started it was killed.
 """
 
 from __future__ import annotations
@@ -114,10 +115,8 @@ class Recorder:
 
     def ask_to_end(self) -> None:
         """Tell it to end, and do not wait; one that was detached goes on."""
-        stdin = self._process.stdin
-        if not self.detached and stdin is not None and not stdin.closed:
-            with suppress(BrokenPipeError):
-                stdin.close()
+        if not self.detached:
+            self._say_end()
 
     def wait(self, enough: Callable[[], bool]) -> None:
         """Wait until it has ended, or it is `enough`."""
@@ -133,16 +132,21 @@ class Recorder:
         """End it and wait until all is written; one that was detached goes on."""
         if self.detached and self._process.poll() is None and self.path:
             return
-        stdin = self._process.stdin
-        if stdin is not None and not stdin.closed:
-            with suppress(BrokenPipeError):
-                stdin.close()
+        self._say_end()
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._ended()
+
+    def _say_end(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        if not stdin.closed:
+            with suppress(BrokenPipeError):
+                stdin.write(b"end\n")
+                stdin.close()
 
     def _ended(self) -> None:
         """Take its last words."""

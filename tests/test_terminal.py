@@ -119,6 +119,15 @@ def test_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
         assert OFF in screen.seen
 
 
+def test_who_is_told_to_end_leaves_the_terminal_as_it_was_found(tmp_path: Path) -> None:
+    with terminal(tmp_path, str(CAPTURE)) as screen:
+        screen.wait_for(b"EHLO")
+        screen.process.send_signal(signal.SIGTERM)
+        assert screen.status() == 0
+        assert OFF in screen.seen
+        assert b"Traceback" not in screen.seen
+
+
 def test_a_second_opening_finds_the_index(tmp_path: Path) -> None:
     for _ in range(2):
         with terminal(tmp_path, str(CAPTURE)) as screen:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 from smtpscope.capture.synth import Talk
 from smtpscope.errors import UsageError
-from smtpscope.recorders.authority import Authority
+from smtpscope.recorders.authority import Authority, Configure
 from smtpscope.recorders.certificate_names import Names, names_of
 from smtpscope.recorders.ledger import Ledger
 from smtpscope.recorders.leg import Leg
@@ -179,16 +179,15 @@ class Proxy(Listening):
 
     def client_context(self, shown: bytes | None, local: str) -> ssl.SSLContext:
         """What a handshake with a client needs that connected to the address `local`: a certificate
-        for the names that the server has `shown` (DER), and for ours. Raises SmtpscopeError."""
-        assert self._authority is not None
+        for the names that the server has `shown` (DER), and for ours. Where it shows none, the
+        client gets the one that it asks for (SNI). Raises SmtpscopeError."""
         names = names_of(shown) if shown is not None else Names()
         hosts = [self.settings.upstream.host, local]
         with suppress(ValueError):
             if ipaddress.ip_address(local).is_loopback:
                 hosts.append("localhost")
-        # A new context begins with an empty key log.
-        self.ledger.keep_secrets()
-        return self._authority.context(names.including(*hosts), self._configure)
+        configure = self._configure if shown is not None else self._answer_names
+        return self._context(names.including(*hosts), configure)
 
     @property
     def leads_back(self) -> bool:
@@ -222,6 +221,23 @@ class Proxy(Listening):
                         f"{upstream} is where this proxy listens itself: name the server with"
                         " --upstream"
                     )
+
+    def _context(self, names: Names, configure: Configure | None) -> ssl.SSLContext:
+        assert self._authority is not None
+        # A new context begins with an empty key log.
+        self.ledger.keep_secrets()
+        return self._authority.context(names, configure)
+
+    def _answer_names(self, context: ssl.SSLContext) -> None:
+        """Have a certificate for whatever name is asked for."""
+        if self._configure is not None:
+            self._configure(context)
+        context.sni_callback = self._answer_name
+
+    def _answer_name(self, tls: ssl.SSLObject, name: str | None, _: object) -> None:
+        names = Names().including(name or "")
+        if names:
+            tls.context = self._context(names, self._configure)
 
     def _ask_client(self, context: ssl.SSLContext) -> None:
         """Have clients show a certificate."""

@@ -42,6 +42,8 @@ class Leg(asyncio.Protocol):
         self.ended = False
         """The peer says nothing more."""
         self.lost = False
+        self.was_reset = False
+        """It is lost by a reset of the peer's."""
         self.problem = ""
         """Why TLS failed, or why there never was a connection."""
         self._held = False
@@ -94,9 +96,10 @@ class Leg(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
+        self.was_reset = isinstance(exc, ConnectionResetError)
         self.link.lost(exc)
         self._wake()
-        self._relay.lost(self, exc)
+        self._relay.on_lost(self)
 
     def pause_writing(self) -> None:
         self._relay.blocked(self, True)

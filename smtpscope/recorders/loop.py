@@ -42,6 +42,8 @@ def attend(owner: Owner, loop: asyncio.AbstractEventLoop, end: Callable[[], obje
             for each in (*owner.descriptors, descriptor):
                 loop.remove_reader(each)
             end()
+        elif descriptor not in owner.descriptors:
+            loop.remove_reader(descriptor)
 
     for descriptor in owner.descriptors:
         loop.add_reader(descriptor, hear, descriptor)

@@ -1,8 +1,9 @@
 """Who started a recorder: its task comes in as one line of JSON, its answers go out as such lines.
 
 The answers are {"ready": PATH, "interfaces": […], "how": "socket"|"dumpcap"|"pipe"}, and at the end
-{"ended": REASON, "packets": n, "dropped": n}; or {"error": TEXT, "status": the exit status}. The
-end of standard input means that the owner has gone, and ends the recording.
+{"ended": REASON, "packets": n, "dropped": n}; or {"error": TEXT, "status": the exit status}. Any
+word behind the task ends the recording. The end of standard input without one means that the owner
+was killed, which ends it, too, unless somebody else depends on it.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Owner:
         self.reason: str | None = None
         self.descriptors: list[int] = []
         self._deadline: float | None = None
+        self._outlive = False
 
     def task(self) -> Task:
         """Read the task; no octet behind its line. Raises UsageError."""
@@ -99,23 +101,21 @@ class Owner:
             line += octet
         return Task.from_json(line)
 
-    def attend(self, task: Task) -> None:
-        """Hear signals and the end of standard input from now on; or, detached, signals alone."""
+    def attend(self, task: Task, *, outlive: bool = False) -> None:
+        """Hear signals and standard input from now on; or, detached, signals alone. With `outlive`
+        an owner that is killed leaves a recorder that is detached."""
         wakeup, waker = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         self.descriptors = [wakeup]
         self._on(signal.SIGTERM)
+        self._outlive = outlive
         if task.detach:
-            with suppress(PermissionError):
-                # Refused to who leads a group already, and so needs it no more.
-                os.setsid()
-            self._on(signal.SIGINT)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self._detach()
         else:
             self._on(signal.SIGHUP)
-            # Ctrl-C goes to all processes of a terminal: the owner decides, and closes our input.
+            # Ctrl-C goes to all processes of a terminal: the owner decides, and tells us.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.descriptors.append(0)
 
@@ -133,9 +133,12 @@ class Owner:
         if self.descriptors and ready(self.descriptors[0]):
             with suppress(BlockingIOError):
                 os.read(self.descriptors[0], 512)
-        if 0 in self.descriptors and ready(0) and not os.read(0, 512):
+        if 0 in self.descriptors and ready(0):
             self.descriptors.remove(0)
-            self.reason = self.reason or "owner"
+            if os.read(0, 512) or not self._outlive:
+                self.reason = self.reason or "owner"
+            else:
+                self._detach()
         if self.left <= 0:
             self.reason = self.reason or "seconds"
         return self.reason
@@ -144,6 +147,13 @@ class Owner:
         """Answer; nobody listens where the owner has gone, which is no error."""
         with suppress(OSError):
             os.write(1, json.dumps(answer).encode() + b"\n")
+
+    def _detach(self) -> None:
+        with suppress(PermissionError):
+            # Refused to who leads a group already, and so needs it no more.
+            os.setsid()
+        self._on(signal.SIGINT)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _on(self, number: signal.Signals) -> None:
         def end(*_: object) -> None:

@@ -1,7 +1,7 @@
 """The recorder that stands between clients and a server: `python -m smtpscope.recorders.proxy`.
 
 Its task's `options` say where to listen and where the server is. It ends like every recorder
-(`owner`).
+(`owner`), and goes on where its owner was killed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ async def _forward(
     heard = await proxy.listen(listeners)
     # Ports below 1024 are open by now: nothing else needs a capability.
     drop(None)
-    owner.attend(task)
+    # Clients and servers do not know of who looks on.
+    owner.attend(task, outlive=True)
     owner.start_clock(task.seconds)
     attend(owner, proxy.loop, proxy.end)
     owner.tell(

@@ -80,16 +80,16 @@ class Relay:
         else:
             other.link.end()
 
-    def lost(self, leg: Leg, error: Exception | None) -> None:
+    def on_lost(self, leg: Leg) -> None:
         """A connection is gone, and the other one goes with it."""
         server = self.server
         if leg is self.client:
             if server is not None and not server.lost:
-                server.link.close(reset=isinstance(error, ConnectionResetError))
+                server.link.close(reset=leg.was_reset)
             elif self._task is not None:
                 self._task.cancel()
         elif self._open and not self.client.lost:
-            self.client.link.close(reset=isinstance(error, ConnectionResetError))
+            self.client.link.close(reset=leg.was_reset)
         if self.client.lost and (server is None or server.lost):
             self._proxy.leave(self)
 
@@ -159,7 +159,7 @@ class Relay:
             raise BrokenLegError(server.problem)
         self.server = server
         if self.client.lost:
-            server.link.close()
+            server.link.close(reset=self.client.was_reset)
             raise BrokenLegError("the client has gone")
         if proxy.is_own(server.peer, server.local):
             proxy.found_itself()
@@ -226,7 +226,7 @@ class Relay:
             if leg.problem:
                 self.failed(leg)
             elif leg.lost:
-                self.lost(leg, None)
+                self.on_lost(leg)
             elif leg.ended:
                 self.ended(leg)
 

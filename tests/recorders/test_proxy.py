@@ -183,6 +183,14 @@ def test_a_reset_at_any_turn_of_a_dialogue_is_passed_on(way: str, tmp_path: Path
         assert "rst" in each.ends
 
 
+def test_a_reset_before_anything_is_said_is_passed_on(tmp_path: Path) -> None:
+    """Whether it comes before the proxy attends to the client or after."""
+    with backend(Wire.reset) as server, proxying(tmp_path, server) as proxy:
+        for _ in range(30):
+            with proxy.connect() as wire:
+                assert wire.is_reset()
+
+
 def test_half_a_dialogue_that_ends_everywhere_leaves_nothing_behind(tmp_path: Path) -> None:
     """By every kind of end, before and behind the greeting, and with STARTTLS in the air."""
     said = [b"", b"EHLO a\r\n", b"STARTTLS\r\n", b"NOOP\r\nSTARTTLS\r\n", b"STARTTLS\r\nNOOP\r\n"]

@@ -106,6 +106,24 @@ def test_every_kind_of_listener_and_server(upstream: str, made: Pki, tmp_path: P
         assert len(proxy.sessions()) == 2
 
 
+@pytest.mark.parametrize("asked", ["mail.other.example", "*.odd", ""])
+def test_before_a_server_without_tls_a_client_gets_the_name_that_it_asks_for(
+    asked: str, made: Pki, tmp_path: Path
+) -> None:
+    with (
+        backend(Mx()) as server,
+        proxying(tmp_path, server, "smtps://127.0.0.1:0") as proxy,
+    ):
+        for _ in range(2):
+            with proxy.connect() as wire:
+                context = trusting()
+                context.check_hostname = asked == "mail.other.example"
+                wire.secure(context, name=asked)
+                assert wire.reply().startswith(b"220")
+                assert wire.ask(b"QUIT").startswith(b"221")
+        assert [each.state for each in proxy.sessions()] == ["quit"] * 2
+
+
 # -- octets and ends -------------------------------------------------------------------------------
 
 

@@ -177,6 +177,51 @@ def test_a_detached_proxy_forwards_on_when_who_started_it_has_left(tmp_path: Pat
         assert sum(each.octets[1].endswith(b"bye\r\n") for each in recorded) == 4
 
 
+def test_who_shows_it_may_be_killed_and_forwarding_goes_on(tmp_path: Path) -> None:
+    with backend(Mx()) as server:
+        process, port = _command(tmp_path, server)
+        recorder = _recorder_of(process)
+        try:
+            with _wire(port) as wire:
+                assert wire.reply().startswith(b"220")
+                process.kill()
+                process.communicate()
+                assert wire.ask(b"NOOP").startswith(b"250")
+                # As if it had been started with --detach: a terminal that closes ends nothing.
+                os.kill(recorder, signal.SIGHUP)
+                with _wire(port) as later:
+                    assert later.reply().startswith(b"220")
+                    assert later.ask(b"QUIT").startswith(b"221")
+                assert os.getsid(recorder) == recorder
+                assert wire.ask(b"QUIT").startswith(b"221")
+        finally:
+            process.kill()
+            os.kill(recorder, signal.SIGTERM)
+        wait_until(lambda: not listens(port), "the recorder's end")
+        recorded = streams(tmp_path / "r.pcapng")
+        assert sum(each.octets[1].endswith(b"bye\r\n") for each in recorded) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_shows_it_may_end_and_forwarding_ends(number: int, tmp_path: Path) -> None:
+    with backend(Mx()) as server:
+        process, port = _command(tmp_path, server)
+        recorder = _recorder_of(process)
+        with _wire(port) as wire:
+            assert wire.reply().startswith(b"220")
+            assert process.stderr is not None
+            assert "Ctrl-C ends it" in process.stderr.readline()
+            process.send_signal(number)
+            assert wire.is_reset() is False
+        process.communicate(timeout=PATIENCE)
+        wait_until(lambda: not Path(f"/proc/{recorder}").exists(), "the recorder's end")
+
+
+def _recorder_of(process: subprocess.Popen[str]) -> int:
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
 def test_the_command_shows_each_session_once(tmp_path: Path) -> None:
     with backend(Mx()) as server:
         process, port = _command(tmp_path, server, "--autostop", "sessions:2")
