@@ -57,7 +57,9 @@ class Bar(Painter):
 
     def _placed(self) -> list[Item]:
         """What is shown, over the whole width."""
-        room = self.size.width - sum(item.size for item in self._right)
+        whole = self.size.width - sum(item.size for item in self._right)
+        # One cell keeps them apart.
+        room = whole - bool(self._right)
         kept = list(self._left)
         used = sum(item.size for item in kept)
         while used > room and len(kept) > self._fixed:
@@ -67,7 +69,7 @@ class Bar(Painter):
             used -= last.size
             kept.append(last._replace(text=shortened(last.text, max(room - used, 0))))
             used += kept[-1].size
-        return [*kept, Item(" " * (room - used)), *self._right]
+        return [*kept, Item(" " * (whole - used)), *self._right]
 
     def render_line(self, y: int) -> Strip:
         line: Line = [piece for item in self._placed() for piece in item.pieces]
