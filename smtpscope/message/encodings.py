@@ -11,9 +11,14 @@ import binascii
 import re
 from typing import Protocol
 
+import pybase64
+
 MAX_PADDINGS = 1_000
 """Octets of base64 padding that are looked at in one body; those behind them count as junk."""
 
+_LARGE = 8 * 1024
+"""Octets of a piece that are worth being looked at as columns."""
+_CR, _LF = 0x0D, 0x0A
 _WHITE = b"\r\n\t "
 _NOT_BASE64 = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
@@ -50,9 +55,10 @@ class Base64Decoder:
         self._paddings = MAX_PADDINGS
 
     def feed(self, octets: bytes) -> bytes:
-        digits = octets.translate(None, _WHITE)
+        digits = _without_line_ends(octets)
         if b"=" not in digits:
             return self._digits(self._carry + digits if self._carry else digits)
+        digits = digits.translate(None, _WHITE)
         new = digits.count(b"=")
         if new > self._paddings:
             end = _nth_padding(digits, self._paddings)
@@ -74,10 +80,11 @@ class Base64Decoder:
             return self._padded(digits)
         whole = len(digits) & ~3
         try:
-            decoded = binascii.a2b_base64(digits[:whole], strict_mode=True)
+            decoded = pybase64.b64decode(digits[:whole], validate=True)
         except binascii.Error:
-            self.broken = True
+            known = len(digits.translate(None, _WHITE))
             digits = digits.translate(None, _NOT_BASE64)
+            self.broken |= len(digits) < known
             whole = len(digits) & ~3
             decoded = binascii.a2b_base64(digits[:whole])
         self._carry = digits[whole:].translate(None, _NOT_BASE64)
@@ -111,6 +118,29 @@ class Base64Decoder:
         decoded.append(binascii.a2b_base64(pending[:whole]))
         self._carry = pending[whole:]
         return b"".join(decoded)
+
+
+def _without_line_ends(octets: bytes) -> bytes:
+    """The octets less what ends their lines, and less other blanks where that is no more work."""
+    if len(octets) >= _LARGE:
+        # Who reads as much as this has loaded it.
+        import numpy as np
+
+        begin = octets.find(b"\n") + 1
+        width = octets.find(b"\n", begin) + 1 - begin
+        if begin and width > 2:
+            # Nearly always all lines are equally long, and are columns then.
+            count = (len(octets) - begin) // width
+            end = begin + count * width
+            lines = np.frombuffer(octets, np.uint8, count * width, begin).reshape(count, width)
+            if (lines[:, -2] == _CR).all() and (lines[:, -1] == _LF).all():
+                first, last = octets[:begin], octets[end:]
+                return (
+                    first.translate(None, _WHITE)
+                    + lines[:, :-2].tobytes()
+                    + last.translate(None, _WHITE)
+                )
+    return octets.translate(None, _WHITE)
 
 
 def _nth_padding(digits: bytes, count: int) -> int:

@@ -74,6 +74,25 @@ def test_where_the_octets_are_cut_makes_no_difference(encoding: str, text: str, 
     assert _decoded(pieces, cut) == _decoded(whole, [octets])
 
 
+@given(
+    st.integers(1, 100),
+    st.dictionaries(st.integers(0, 9_999), st.sampled_from(list(b"\r\n =!A\xff")), max_size=3),
+    st.integers(500, 30_000),
+)
+def test_a_column_of_equal_lines_is_decoded_like_others(
+    width: int, odd: dict[int, int], step: int
+) -> None:
+    encoded = bytearray((b"QUJD" * width)[:width] + b"\r\n") * (20_000 // width)
+    for at, octet in odd.items():
+        encoded[at] = octet
+    large, small = Base64Decoder(), Base64Decoder()
+    pieces, crumbs = (
+        [bytes(encoded[start : start + size]) for start in range(0, len(encoded), size)]
+        for size in (step, 400)
+    )
+    assert _decoded(large, pieces) == _decoded(small, crumbs)
+
+
 @pytest.mark.parametrize("encoded", [b"NDI=\r\n", b"NDIx\n", b"", b"ND\r\nI=", b"NA=\r\n="])
 def test_base64_is_whole(encoded: bytes) -> None:
     assert not _decoded(Base64Decoder(), [encoded])[1]

@@ -63,6 +63,24 @@ def test_large_regular_pieces_count_like_others(before: list[bytes], behind: lis
     assert counted(start + LARGE, LARGE, end) == expected(start + LARGE + LARGE + end)
 
 
+@given(
+    st.integers(1, MAX_LINE + 3),
+    st.dictionaries(
+        st.integers(0, 9_999), st.sampled_from([b"\r", b"\n", b"\0", b"a"]), max_size=4
+    ),
+    st.integers(0, 9_999),
+)
+def test_a_column_of_equal_lines_hides_nothing(
+    width: int, odd: dict[int, bytes], start: int
+) -> None:
+    lines = bytearray((b"x" * width + b"\r\n") * (20_000 // width))
+    for at, octet in odd.items():
+        lines[at : at + 1] = octet
+    content = bytes(lines)
+    assert counted(content) == expected(content)
+    assert counted(content[:start], content[start:]) == expected(content)
+
+
 @given(PIECES)
 def test_the_counts_are_the_same_in_any_pieces(pieces: list[bytes]) -> None:
     content = b"".join(pieces)
