@@ -27,11 +27,18 @@ SEGMENT = 65_000
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 _MASK = 0xFFFFFFFF
 
-_IPV4 = Struct(">BBHHHBBH8sHHIIBBHHH").pack
-_IPV6 = Struct(">IHBB32sHHIIBBHHH").pack
-"""The headers of IP and TCP in one."""
+_IPV4 = Struct(">2sH6sH12sIIBB6s").pack
+_IPV6 = Struct(">4sH2s36sIIBB6s").pack
+"""The headers of IP and TCP in one: what is the same in all of them is octets."""
+_VERSION_4, _VERSION_6 = b"\x45\0", b"\x60\0\0\0"
+_DONT_FRAGMENT = b"\0\0\x40\0\x40\x06"
+"""Identification, flags, 64 hops, and TCP behind it."""
+_TCP_NEXT = b"\x06\x40"
+_WINDOW = b"\xff\xff\0\0\0\0"
+"""And no checksum, no urgent data."""
+_PORT = Struct(">H").pack
 _HEADER = 20
-_DONT_FRAGMENT = 0x4000
+_OFFSET = 5 << 4
 
 _RANDOM = random.Random()
 """Of sequence numbers: no packet with them is ever sent, so that nobody need not guess them."""
@@ -43,7 +50,7 @@ Append = Callable[[int, bytes, str], None]
 class Talk:
     """One connection between a client and a server, written down as it goes on."""
 
-    __slots__ = ("_append", "_closed", "_heads", "_note", "_numbers", "_ports", "_six", "_sums")
+    __slots__ = ("_append", "_closed", "_heads", "_note", "_numbers", "_six", "_sum")
 
     def __init__(
         self, append: Append, client: Endpoint, server: Endpoint, time: int, note: str = ""
@@ -56,21 +63,23 @@ class Talk:
         self._six = any(len(each) == 16 for each in addresses)
         if self._six:
             addresses = [each if len(each) == 16 else _mapped(each) for each in addresses]
-        self._heads = [b"".join(addresses), b"".join(reversed(addresses))]
-        self._sums = [_words(head) for head in self._heads]
-        self._ports = [(client.port, server.port), (server.port, client.port)]
+        ends = zip(addresses, (_PORT(client.port), _PORT(server.port)), strict=True)
+        (one, its), (other, others) = ends
+        self._heads = [one + other + its + others, other + one + others + its]
+        # The same for both directions: it is a sum.
+        self._sum = _words(_VERSION_4 + _DONT_FRAGMENT + one + other) + 2 * _HEADER
         self._numbers = [_RANDOM.getrandbits(32), _RANDOM.getrandbits(32)]
-        self._segment(Direction.CLIENT, b"", _SYN, time)
-        self._segment(Direction.SERVER, b"", _SYN | _ACK, time)
-        self._segment(Direction.CLIENT, b"", _ACK, time)
+        self._segment(Direction.CLIENT, b"", _SYN, time, 1)
+        self._segment(Direction.SERVER, b"", _SYN | _ACK, time, 1)
+        self._segment(Direction.CLIENT, b"", _ACK, time, 0)
 
     def data(self, direction: Direction, octets: bytes | memoryview, time: int) -> None:
         """One side has said something."""
         if len(octets) <= SEGMENT:
-            self._segment(direction, octets, _PSH | _ACK, time)
+            self._segment(direction, octets, _PSH | _ACK, time, len(octets))
             return
         for at in range(0, len(octets), SEGMENT):
-            self._segment(direction, octets[at : at + SEGMENT], _PSH | _ACK, time)
+            self.data(direction, octets[at : at + SEGMENT], time)
 
     def note(self, text: str) -> None:
         """Something to be said of the next segment."""
@@ -79,32 +88,34 @@ class Talk:
     def close(self, direction: Direction, time: int, *, reset: bool = False) -> None:
         """One side will say nothing more; once is enough."""
         if not self._closed[direction]:
-            self._segment(direction, b"", (_RST if reset else _FIN) | _ACK, time)
+            self._segment(direction, b"", (_RST if reset else _FIN) | _ACK, time, not reset)
             self._closed[direction] = True
             if reset:
                 self._closed[direction.other] = True
 
     def _segment(
-        self, direction: Direction, octets: bytes | memoryview, flags: int, time: int
+        self, direction: Direction, octets: bytes | memoryview, flags: int, time: int, moves: int
     ) -> None:
+        """`moves`: by how much the sequence number grows."""
         numbers = self._numbers
         seq = numbers[direction]
         ack = numbers[1 - direction] if flags & _ACK else 0
-        numbers[direction] = (seq + len(octets) + bool(flags & (_SYN | _FIN))) & _MASK
-        source, target = self._ports[direction]
+        numbers[direction] = (seq + moves) & _MASK
         head = self._heads[direction]
-        size = _HEADER + len(octets)
-        tcp = source, target, seq, ack, 5 << 4, flags, 0xFFFF, 0, 0
+        size = len(octets) + _HEADER
         if self._six:
-            packet = _IPV6(6 << 28, size, 6, 64, head, *tcp) + octets
+            ip = _IPV6(_VERSION_6, size, _TCP_NEXT, head, seq, ack, _OFFSET, flags, _WINDOW)
         else:
-            length = _HEADER + size
-            total = self._sums[direction] + 0x4500 + length + _DONT_FRAGMENT + 0x4006
-            total = (total & 0xFFFF) + (total >> 16)
-            total = 0xFFFF - ((total & 0xFFFF) + (total >> 16))
-            packet = _IPV4(0x45, 0, length, 0, _DONT_FRAGMENT, 64, 6, total, head, *tcp) + octets
-        note, self._note = self._note, ""
-        self._append(time, packet, note)
+            check = -(self._sum + len(octets)) % 0xFFFF
+            size += _HEADER
+            ip = _IPV4(
+                *(_VERSION_4, size, _DONT_FRAGMENT, check, head),
+                *(seq, ack, _OFFSET, flags, _WINDOW),
+            )
+        note = self._note
+        if note:
+            self._note = ""
+        self._append(time, ip + octets, note)
 
 
 @lru_cache(1_000)

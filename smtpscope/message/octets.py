@@ -129,7 +129,7 @@ class OctetCounter:
             return False
         octets = np.frombuffer(data, np.uint8)
         feeds = octets == _LF
-        count = np.count_nonzero(feeds)
+        count = int(np.count_nonzero(feeds))
         if not count or count != np.count_nonzero(octets == _CR):
             return False
         first = data.index(b"\n")

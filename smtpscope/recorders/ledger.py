@@ -55,7 +55,8 @@ class Ledger:
     def then(self, do: Callable[[], object]) -> None:
         """Do something when all that was appended until now is in the file: soon, in this order."""
         self._waiting.append(do)
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
 
     def settle(self) -> None:
         """Write what was appended, and do what waited for that."""
@@ -71,13 +72,13 @@ class Ledger:
 
     def _append(self, when: int, packet: bytes, note: str, wire: int = 0) -> None:
         self.packets += 1
-        self._schedule()
-        self._writer.packet(wire, when, packet, comment=note)
+        if not self._scheduled:
+            self._schedule()
+        self._writer.packet(wire, when, packet, None, note)
 
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._settle_soon)
+        self._scheduled = True
+        self._loop.call_soon(self._settle_soon)
 
     def _settle_soon(self) -> None:
         self._scheduled = False
