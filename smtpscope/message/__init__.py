@@ -18,7 +18,7 @@ from smtpscope.message.octets import OctetCounter, OctetCounts, count_octets
 from smtpscope.message.text import decode_octets, decode_text, unfold
 from smtpscope.message.trace import Hop, parse_hops
 
-SLICE = 32 * 1024
+SLICE = 64 * 1024
 """Octets of a message that are held before they are read."""
 
 _VOUCHING = frozenset(

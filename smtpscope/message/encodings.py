@@ -18,7 +18,6 @@ MAX_PADDINGS = 1_000
 
 _LARGE = 8 * 1024
 """Octets of a piece that are worth being looked at as columns."""
-_CR, _LF = 0x0D, 0x0A
 _WHITE = b"\r\n\t "
 _NOT_BASE64 = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
@@ -133,13 +132,11 @@ def _without_line_ends(octets: bytes) -> bytes:
             count = (len(octets) - begin) // width
             end = begin + count * width
             lines = np.frombuffer(octets, np.uint8, count * width, begin).reshape(count, width)
-            if (lines[:, -2] == _CR).all() and (lines[:, -1] == _LF).all():
-                first, last = octets[:begin], octets[end:]
-                return (
-                    first.translate(None, _WHITE)
-                    + lines[:, :-2].tobytes()
-                    + last.translate(None, _WHITE)
+            if lines[:, -2:].tobytes() == b"\r\n" * count:
+                first, last = (
+                    each.translate(None, _WHITE) for each in (octets[:begin], octets[end:])
                 )
+                return b"".join((first, lines[:, :-2].tobytes(), last))
     return octets.translate(None, _WHITE)
 
 
