@@ -91,14 +91,18 @@ def record(
     recorder.begin(task)
     # Whatever is said on ports of ours is SMTP.
     showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
-    if quiet:
-        _wait(recorder)
-    elif showing.screen():
-        _show(recorder.path, showing, recorder)
-    elif task["detach"]:
-        _tell_detached(recorder)
-    else:
-        _print(recorder.path, showing, recorder, sessions)
+    try:
+        if quiet:
+            _wait(recorder)
+        elif showing.screen():
+            _show(recorder.path, showing, recorder)
+        elif task["detach"]:
+            _tell_detached(recorder)
+        else:
+            _print(recorder.path, showing, recorder, sessions)
+    finally:
+        # Only who is killed leaves without a word.
+        recorder.stop()
 
 
 def _wait(recorder: Recorder) -> None:

@@ -77,10 +77,15 @@ class Recorder:
         """Let it begin. Raises `RecorderError` where it can't; it has ended then."""
         stdin = self._process.stdin
         assert stdin is not None
-        with suppress(BrokenPipeError):
-            stdin.write(json.dumps(task).encode() + b"\n")
-            stdin.flush()
-        answer = self._wait_for_answer()
+        try:
+            with suppress(BrokenPipeError):
+                stdin.write(json.dumps(task).encode() + b"\n")
+                stdin.flush()
+            answer = self._wait_for_answer()
+        except BaseException:
+            # Who is interrupted here knows of no recorder that would have to end.
+            self.stop()
+            raise
         if "ready" not in answer:
             self.stop()
             message = answer.get("error") or self.problem or "the recorder did not begin"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -92,8 +93,11 @@ class Listening:
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
+            # It may be our own, whose screen was killed.
+            first = "end who does (ss -ltnp), or " if error.errno == errno.EADDRINUSE else ""
             raise SmtpscopeError(
-                f"{listener} cannot be listened on ({reason}): choose another address or port"
+                f"{listener} cannot be listened on ({reason}): {first}choose another address or"
+                " port"
             ) from None
         self._servers.append(server)
         return server

@@ -20,6 +20,10 @@ import pytest
 from processes import PATIENCE, free_port, listens, wait_until
 from proxying import SERVER_LEGS, Backend, Mx, Wire, backend, proxying, streams, trusting
 
+from smtpscope.filters import FilterError
+from smtpscope.live import Showing, record
+from smtpscope.recorder import Recorder
+
 
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +219,20 @@ def test_who_shows_it_may_end_and_forwarding_ends(number: int, tmp_path: Path) -
             assert wire.is_reset() is False
         process.communicate(timeout=PATIENCE)
         wait_until(lambda: not Path(f"/proc/{recorder}").exists(), "the recorder's end")
+
+
+def test_who_cannot_show_it_leaves_no_recorder_behind(tmp_path: Path) -> None:
+    recorder = Recorder("proxy")
+    task = {
+        "path": str(tmp_path / "r.pcapng"),
+        "detach": False,
+        "options": {"listen": ["127.0.0.1:0"], "upstream": "smtp://127.0.0.1:1"},
+    }
+    showing = Showing(frozenset(), "jsonl", False, (), (), None, "code >>", no_tui=True)
+    with pytest.raises(FilterError):
+        record(recorder, task, showing)
+    assert recorder.path
+    assert not recorder.alive
 
 
 def _recorder_of(process: subprocess.Popen[str]) -> int:
