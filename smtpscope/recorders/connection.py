@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from smtpscope.recorders.link import Link
-from smtpscope.recorders.mailbox import Delivery, head_of
+from smtpscope.recorders.mailbox import Delivery
+from smtpscope.recorders.message_head import head_of
 from smtpscope.recorders.outbound import Taken
 from smtpscope.smtp.requester import Requester, Step
 from smtpscope.smtp.responder import Responder
@@ -283,11 +284,10 @@ class Connection(asyncio.Protocol):
 
     def _message_end(self, action: do.MessageEnd) -> None:
         delivery, self._delivery = self._delivery, None
-        loop = self._loop
         if delivery is None:
             self._stored(OSError("it was not begun"))
             return
-        delivery.commit(lambda result: self._server.hand_over(loop, self._stored, result))
+        delivery.commit(self._stored)
 
     def _stored(self, result: str | OSError) -> None:
         server = self._server

@@ -73,6 +73,7 @@ async def _serve(
     heard = await server.listen(listeners)
     # Ports below 1024 are open by now: nothing else needs a capability.
     drop(None)
+    mailbox.start()
     owner.attend(task)
     owner.start_clock(task.seconds)
     attend(owner, server.loop, server.end)
@@ -85,7 +86,7 @@ async def _serve(
     try:
         await server.serve()
     finally:
-        mailbox.close()
+        await mailbox.close()
         if server.failure is None:
             ledger.close()
     if server.failure is not None:

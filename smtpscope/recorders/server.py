@@ -1,19 +1,17 @@
 """The minimal server: listeners, limits, and what all its connections share.
 
-It runs in one thread and one event loop; messages are stored by another thread (`mailbox`), and
+It runs in one thread and one event loop; messages are stored by another process (`mailbox`), and
 everything that crosses a socket is in the `Ledger` first.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from smtpscope.recorders.certificates import Certificates
 from smtpscope.recorders.connection import Connection
@@ -144,14 +142,6 @@ class Server(Listening):
 
     def _enough(self) -> bool:
         return bool(self._exit_after) and self.messages >= self._exit_after
-
-    def hand_over(
-        self, loop: asyncio.AbstractEventLoop, take: Callable[[Any], None], result: Any
-    ) -> None:
-        """From the storing thread into that of the connections."""
-        # Where everything has ended, nobody waits for it.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(take, result)
 
     def context(self, kind: str) -> ssl.SSLContext | None:
         """What a handshake needs; None where it is to be refused."""
