@@ -8,7 +8,13 @@ import threading
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
+
+_RUN = (
+    "import runpy, sys; sys.path.append(sys.argv.pop());"
+    " runpy.run_module(sys.argv.pop(), run_name='__main__')"
+)
 
 
 def quick_context() -> BaseContext:
@@ -19,6 +25,15 @@ def quick_context() -> BaseContext:
     """
     forks = sys.platform == "linux" and threading.active_count() == 1
     return multiprocessing.get_context("fork" if forks else "spawn")
+
+
+def command_of(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours from scratch, `arguments` in its sys.argv.
+
+    The folder in which it is started is nothing to import from: it may be anybody's.
+    """
+    root = Path(__file__).parent.parent
+    return [sys.executable, "-P", "-c", _RUN, *arguments, module, str(root)]
 
 
 def start(target: Callable[[Any], None], argument: Any) -> BaseProcess:

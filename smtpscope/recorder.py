@@ -10,28 +10,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from smtpscope.errors import SmtpscopeError
+from smtpscope.processes import command_of
 
 PATIENCE = 10.0
 """Seconds in which a recorder that was told to end does so."""
 _MOMENT = 0.2
 MAX_ANSWER = 1 << 20
 """Octets of one answer."""
-
-_START = (
-    "import runpy, sys; sys.path.append(sys.argv.pop());"
-    " runpy.run_module(sys.argv.pop(), run_name='__main__')"
-)
-# The folder in which it is started is nothing to import from: it may be anybody's.
-_OPTIONS = ("-P", "-c", _START)
-
 
 _DOING = {"sniff": "sniffing", "proxy": "forwarding", "serve": "serving", "pipe": "recording"}
 
@@ -62,11 +53,7 @@ class Recorder:
         self._answers = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, *_OPTIONS),
-                f"smtpscope.recorders.{name}",
-                str(Path(__file__).parent.parent),
-            ],
+            command_of(f"smtpscope.recorders.{name}"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

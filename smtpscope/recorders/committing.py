@@ -1,4 +1,4 @@
-"""The process that puts the server's messages on disk: `python -m smtpscope.recorders.committing`.
+"""The process that puts the server's messages on disk.
 
 A disk is slow to say that it has something: the server serves meanwhile, and a thread of its own
 would have to wait for the interpreter each time that it has waited for the disk. In, on a socket

@@ -12,12 +12,12 @@ import errno
 import os
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from smtpscope.processes import command_of
 from smtpscope.recorders import committing
 from smtpscope.recorders.maildir import Maildir, MessageFile
 
@@ -86,10 +86,10 @@ class _Committer:
         self._closing = False
         self._socket, its = socket.socketpair()
         with its:
-            argv = [sys.executable, "-m", committing.__name__, str(folder)]
+            command = command_of(committing.__name__, str(folder))
             try:
                 self._process = subprocess.Popen(
-                    argv, stdin=its.fileno(), stdout=subprocess.DEVNULL
+                    command, stdin=its.fileno(), stdout=subprocess.DEVNULL
                 )
             except OSError:
                 self._socket.close()

@@ -174,6 +174,17 @@ def _children() -> list[int]:
     ]
 
 
+async def test_nothing_is_imported_from_where_the_server_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("socket.py", "runpy.py", "smtpscope.py", "sitecustomize.py"):
+        (tmp_path / name).write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    box = Mailbox(tmp_path / "mail")
+    assert isinstance(await _deliver(box, MESSAGE), str)
+    await box.close()
+
+
 async def test_one_who_is_told_and_raises_keeps_nobody_waiting(box: Mailbox) -> None:
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["exception"]))
