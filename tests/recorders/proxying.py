@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import select
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +54,36 @@ class Wire:
             octets, self.rest = self.rest, b""
             return octets
         return self.end.recv(1 << 16)
+
+    def more(self) -> bytes:
+        """What comes next, where something has to."""
+        octets = self.some()
+        if not octets:
+            raise ConnectionError("the other side has ended too early")
+        return octets
+
+    def exchange(self, pieces: Iterable[bytes], wanted: int) -> bytes:
+        """Say all these while `wanted` octets are heard, by one thread: two at once would break a
+        TLS connection of Python's."""
+        waiting = deque(map(memoryview, pieces))
+        heard = bytearray()
+        blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self.end.setblocking(False)
+        while waiting or len(heard) < wanted:
+            with suppress(*blocked):
+                while len(heard) < wanted:
+                    heard += self.more()
+            with suppress(*blocked):
+                while waiting:
+                    waiting[0] = waiting[0][self.end.send(waiting[0]) :]
+                    if not waiting[0]:
+                        waiting.popleft()
+            if waiting or len(heard) < wanted:
+                writing = [self.end] if waiting else []
+                ready = select.select([self.end], writing, [], PATIENCE)
+                assert any(ready), "nothing moves any more"
+        self.end.settimeout(PATIENCE)
+        return bytes(heard)
 
     def line(self) -> bytes:
         while b"\n" not in self.rest:

@@ -136,17 +136,9 @@ def test_random_octets_and_half_ends_go_through_two_tls_connections(
     down = [chance.randbytes(chance.choice([1, 100, 16_384, 200_000])) for _ in range(30)]
     heard = [b"", b""]
 
-    def say(wire: Wire, pieces: list[bytes]) -> None:
-        for piece in pieces:
-            wire.say(piece)
-
     def serve(wire: Wire) -> None:
         wire.secure(made.context, server=True)
-        talking = threading.Thread(target=say, args=(wire, down))
-        talking.start()
-        while len(heard[0]) < sum(map(len, up)) and (octets := wire.some()):
-            heard[0] += octets
-        talking.join()
+        heard[0] = wire.exchange(down, sum(map(len, up)))
         assert wire.some() == b""
         # The client has ended; it hears this all the same.
         wire.say(b"last words" * 10_000)
@@ -159,15 +151,11 @@ def test_random_octets_and_half_ends_go_through_two_tls_connections(
         proxy.connect() as wire,
     ):
         wire.secure(trusting(), name="127.0.0.1")
-        talking = threading.Thread(target=say, args=(wire, up))
-        talking.start()
-        while len(heard[1]) < sum(map(len, down)):
-            heard[1] += wire.some()
-        talking.join()
+        heard[1] = wire.exchange(up, sum(map(len, down)))
         wire.shut()
         last = b""
-        while len(last) < 100_000 and (octets := wire.some()):
-            last += octets
+        while len(last) < 100_000:
+            last += wire.more()
     assert heard == [b"".join(up), b"".join(down)]
     assert last == b"last words" * 10_000
 
@@ -527,7 +515,7 @@ def _shake_hands(
             return
         except ssl.SSLWantReadError:
             wire.say(outgoing.read())
-            incoming.write(wire.some())
+            incoming.write(wire.more())
 
 
 def test_renegotiation_is_refused_and_others_go_on(made: Pki, tmp_path: Path) -> None:
@@ -567,7 +555,7 @@ def test_plaintext_before_a_fatal_record_goes_on(made: Pki, tmp_path: Path) -> N
         wire.say(outgoing.read())
         greeting = b""
         while not greeting:
-            incoming.write(wire.some())
+            incoming.write(wire.more())
             with suppress(ssl.SSLWantReadError):
                 greeting = client.read()
         client.write(b"EHLO last.example\r\n")
