@@ -35,6 +35,7 @@ class Maildir:
         except SmtpscopeError as error:
             raise SmtpscopeError(f"{error}: name another Maildir with --maildir") from None
         self.folder = folder
+        self._process = os.getpid()
         host = socket.gethostname() or "localhost"
         self._host = host.replace("/", r"\057").replace(":", r"\072")
         try:
@@ -55,7 +56,7 @@ class Maildir:
         """A file for a message that comes; nothing of it is on disk yet."""
         now = time.time_ns()
         name = (
-            f"{now // 10**9}.M{now % 10**9 // 1_000:06d}P{os.getpid()}Q{next(_numbers)}"
+            f"{now // 10**9}.M{now % 10**9 // 1_000:06d}P{self._process}Q{next(_numbers)}"
             f".{self._host}"
         )
         return MessageFile(self.folder, name)

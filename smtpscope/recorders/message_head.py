@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from email.utils import formatdate
+from functools import lru_cache
 
 from smtpscope.display import text
 from smtpscope.smtp.serving.envelope import Envelope
@@ -30,7 +32,7 @@ def head_of(envelope: Envelope, host: str) -> bytes:
     lines = [
         f"Return-Path: <{_folded(text(sender))}>",
         f"Received: from {hello} ([{client}])\r\n\tby {host} with {envelope.protocol}"
-        f"{only if len(only) <= MAX_CHARACTERS else ''};\r\n\t{formatdate(localtime=True)}",
+        f"{only if len(only) <= MAX_CHARACTERS else ''};\r\n\t{_date(int(time.time()))}",
         f"X-Smtpscope-Client: {envelope.client}",
         f"X-Smtpscope-Hello: {_folded(text(envelope.hello))}",
         f"X-Smtpscope-From: {_address(sender, envelope.parameters)}",
@@ -39,6 +41,12 @@ def head_of(envelope: Envelope, host: str) -> bytes:
     if envelope.identity is not None:
         lines.append(f"X-Smtpscope-Login: {_folded(text(envelope.identity))}")
     return "".join([f"{line}\r\n" for line in lines]).encode()
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """RFC 5322 §3.3."""
+    return formatdate(second, localtime=True)
 
 
 def _address(address: bytes, parameters: tuple[Parameter, ...]) -> str:
