@@ -101,7 +101,9 @@ class RecordingWriter:
         *,
         rotation: Rotation | None = None,
         clock: Callable[[], float] = monotonic,
+        on_first: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_first` is called when there is something to flush where there was nothing."""
         self._named = self._path = path
         self._file = -1
         self._size = self._start = 0
@@ -109,6 +111,9 @@ class RecordingWriter:
         self._wires = list(wires)
         self._rotation = rotation
         self._clock = clock
+        self._on_first = on_first
+        self.packets = 0
+        """Those that were appended."""
         self._refusal = ""
         self._blocks = bytearray()
         self._limit = FLUSH
@@ -145,25 +150,26 @@ class RecordingWriter:
         if wire >= len(self._wires):
             raise IndexError(f"interface {wire} of {len(self._wires)}")
         captured = len(octets)
-        options = _options((_COMMENT, _text(comment))) if comment else b""
         padding = -captured & 3
-        length = 32 + captured + padding + len(options)
-        head = _ENHANCED_HEAD(
-            _ENHANCED,
-            length,
-            wire,
-            time >> 32,
-            time & 0xFFFFFFFF,
-            captured,
-            captured if original is None else original,
-        )
-        # Joined first and appended at once: an exception in between leaves no half of a block.
-        if options:
-            options = bytes(padding) + options
-            self._blocks += b"".join((head, octets, options, _WORD(length)))
+        length = 32 + captured + padding
+        if comment:
+            options = bytes(padding) + _options((_COMMENT, _text(comment)))
+            length += len(options) - padding
+            tail = options + _WORD(length)
         else:
-            self._blocks += b"".join((head, octets, _TAIL[padding](length)))
-        if len(self._blocks) > self._limit:
+            tail = _TAIL[padding](length)
+        if original is None:
+            original = captured
+        high, low = time >> 32, time & 0xFFFFFFFF
+        head = _ENHANCED_HEAD(_ENHANCED, length, wire, high, low, captured, original)
+        # Joined first and appended at once: an exception in between leaves no half of a block.
+        block = b"".join((head, octets, tail))
+        blocks = self._blocks
+        if not blocks:
+            self._on_first()
+        blocks += block
+        self.packets += 1
+        if len(blocks) > self._limit:
             self.flush()
 
     def secrets(self, key_log: bytes) -> None:
@@ -253,6 +259,8 @@ class RecordingWriter:
         self.close()
 
     def _append(self, block: bytes) -> None:
+        if not self._blocks:
+            self._on_first()
         self._blocks += block
         if len(self._blocks) > self._limit:
             self.flush()

@@ -25,6 +25,7 @@ SEGMENT = 65_000
 """Octets of one segment: the most that fits into an IP packet, less a little."""
 
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
+_DATA = _PSH | _ACK
 _MASK = 0xFFFFFFFF
 
 _IPV4 = Struct(">2sH6sH12sIIBB6s").pack
@@ -43,14 +44,24 @@ _OFFSET = 5 << 4
 _RANDOM = random.Random()
 """Of sequence numbers: no packet with them is ever sent, so that nobody need not guess them."""
 
-Append = Callable[[int, bytes, str], None]
-"""Takes a time (ns since the epoch), a packet, and a comment on it."""
+Append = Callable[..., None]
+"""Takes a time (ns since the epoch), a packet, and where there is one a `comment` on it."""
 
 
 class Talk:
     """One connection between a client and a server, written down as it goes on."""
 
-    __slots__ = ("_append", "_closed", "_heads", "_note", "_numbers", "_six", "_sum")
+    __slots__ = (
+        "_append",
+        "_client_seq",
+        "_closed",
+        "_down",
+        "_note",
+        "_server_seq",
+        "_six",
+        "_sum",
+        "_up",
+    )
 
     def __init__(
         self, append: Append, client: Endpoint, server: Endpoint, time: int, note: str = ""
@@ -65,10 +76,11 @@ class Talk:
             addresses = [each if len(each) == 16 else _mapped(each) for each in addresses]
         ends = zip(addresses, (_PORT(client.port), _PORT(server.port)), strict=True)
         (one, its), (other, others) = ends
-        self._heads = [one + other + its + others, other + one + others + its]
+        self._up = one + other + its + others
+        self._down = other + one + others + its
         # The same for both directions: it is a sum.
         self._sum = _words(_VERSION_4 + _DONT_FRAGMENT + one + other) + 2 * _HEADER
-        self._numbers = [_RANDOM.getrandbits(32), _RANDOM.getrandbits(32)]
+        self._client_seq, self._server_seq = _RANDOM.getrandbits(32), _RANDOM.getrandbits(32)
         self._segment(Direction.CLIENT, b"", _SYN, time, 1)
         self._segment(Direction.SERVER, b"", _SYN | _ACK, time, 1)
         self._segment(Direction.CLIENT, b"", _ACK, time, 0)
@@ -76,7 +88,7 @@ class Talk:
     def data(self, direction: Direction, octets: bytes | memoryview, time: int) -> None:
         """One side has said something."""
         if len(octets) <= SEGMENT:
-            self._segment(direction, octets, _PSH | _ACK, time, len(octets))
+            self._segment(direction, octets, _DATA, time, len(octets))
             return
         for at in range(0, len(octets), SEGMENT):
             self.data(direction, octets[at : at + SEGMENT], time)
@@ -97,11 +109,14 @@ class Talk:
         self, direction: Direction, octets: bytes | memoryview, flags: int, time: int, moves: int
     ) -> None:
         """`moves`: by how much the sequence number grows."""
-        numbers = self._numbers
-        seq = numbers[direction]
-        ack = numbers[1 - direction] if flags & _ACK else 0
-        numbers[direction] = (seq + moves) & _MASK
-        head = self._heads[direction]
+        seq, ack, head = self._client_seq, self._server_seq, self._up
+        if direction:
+            seq, ack, head = ack, seq, self._down
+            self._server_seq = (seq + moves) & _MASK
+        else:
+            self._client_seq = (seq + moves) & _MASK
+        if not flags & _ACK:
+            ack = 0
         size = len(octets) + _HEADER
         if self._six:
             ip = _IPV6(_VERSION_6, size, _TCP_NEXT, head, seq, ack, _OFFSET, flags, _WINDOW)
@@ -109,13 +124,13 @@ class Talk:
             check = -(self._sum + len(octets)) % 0xFFFF
             size += _HEADER
             ip = _IPV4(
-                *(_VERSION_4, size, _DONT_FRAGMENT, check, head),
-                *(seq, ack, _OFFSET, flags, _WINDOW),
+                _VERSION_4, size, _DONT_FRAGMENT, check, head, seq, ack, _OFFSET, flags, _WINDOW
             )
-        note = self._note
-        if note:
+        if note := self._note:
             self._note = ""
-        self._append(time, ip + octets, note)
+            self._append(time, ip + octets, comment=note)
+        else:
+            self._append(time, ip + octets)
 
 
 @lru_cache(1_000)

@@ -277,7 +277,7 @@ def _unusable(
     return UsageError(f"{path} cannot be used for {option} ({reason}): it is {what}")
 
 
-def _forget(when: int, packet: bytes, note: str) -> None:
+def _forget(when: int, packet: bytes, comment: str = "") -> None:
     """Take what is not to be recorded."""
 
 

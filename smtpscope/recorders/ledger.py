@@ -29,13 +29,17 @@ class Ledger:
         self, path: Path, wires: Sequence[Wire], rotation: Rotation | None, key_log: KeyLog
     ) -> None:
         """`wires` are of the link type RAW."""
-        self._writer = RecordingWriter(path, wires, rotation=rotation)
+        self._writer = RecordingWriter(path, wires, rotation=rotation, on_first=self._schedule)
         self._key_log = key_log
-        self.packets = 0
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
         self._waiting: list[Callable[[], object]] = []
+
+    @property
+    def packets(self) -> int:
+        """How many were recorded."""
+        return self._writer.packets
 
     @property
     def path(self) -> Path:
@@ -43,8 +47,7 @@ class Ledger:
 
     def talk(self, client: Endpoint, server: Endpoint, wire: int = 0, note: str = "") -> Talk:
         """A connection that begins now; `note` is to be known of it."""
-        append = self._append if not wire else partial(self._append, wire=wire)
-        return Talk(append, client, server, time.time_ns(), note)
+        return Talk(partial(self._writer.packet, wire), client, server, time.time_ns(), note)
 
     def keep_secrets(self) -> None:
         """Write what TLS has agreed on since; before the packets that need it."""
@@ -55,8 +58,7 @@ class Ledger:
     def then(self, do: Callable[[], object]) -> None:
         """Do something when all that was appended until now is in the file: soon, in this order."""
         self._waiting.append(do)
-        if not self._scheduled:
-            self._schedule()
+        self._schedule()
 
     def settle(self) -> None:
         """Write what was appended, and do what waited for that."""
@@ -70,15 +72,10 @@ class Ledger:
         self._closed = True
         self._writer.close()
 
-    def _append(self, when: int, packet: bytes, note: str, wire: int = 0) -> None:
-        self.packets += 1
-        if not self._scheduled:
-            self._schedule()
-        self._writer.packet(wire, when, packet, None, note)
-
     def _schedule(self) -> None:
-        self._scheduled = True
-        self._loop.call_soon(self._settle_soon)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._settle_soon)
 
     def _settle_soon(self) -> None:
         self._scheduled = False

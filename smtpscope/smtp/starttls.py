@@ -23,6 +23,7 @@ _RESETS = ("EHLO", "LHLO", "HELO", "MAIL", "RSET")
 # Servers differ in what they strip off, and in whether they mind a parameter: their reply tells.
 _COMMAND = re.compile(rb"[\0-\t\v-\x20]*STARTTLS(?:[\0-\t\v-\x20][^\n]*)?\n?\Z", re.IGNORECASE)
 _BLANKS = bytes(each for each in range(0x21) if each != 0x0A)
+_AROUND = _BLANKS + b"\n"
 _MAY_BEGIN = b"sS" + _BLANKS
 _KEYWORD = re.compile(rb"250[- ]STARTTLS[ \t]*\r?\n\Z", re.IGNORECASE)
 _CHUNK = re.compile(rb"BDAT[ \t]+(\d{1,12})(?:[ \t]|\Z)")
@@ -142,13 +143,16 @@ class StartTlsWatch:
     def _command(self, piece: bytes) -> None:
         """Count a line that is not STARTTLS."""
         # Of a line that is too long the same is looked at, however it came.
-        piece = bytes(self._line + piece[: MAX_LINE - len(self._line)])
-        self._line.clear()
+        if self._line:
+            piece = bytes(self._line + piece[: MAX_LINE - len(self._line)])
+            self._line.clear()
+        elif len(piece) > MAX_LINE:
+            piece = piece[:MAX_LINE]
         if self._mode is _Mode.LINE_OF_AUTH:
             self._mode = _Mode.LINES
             self._expect("AUTH")
             return
-        piece = piece.strip(_BLANKS + b"\n").upper()
+        piece = piece.strip(_AROUND).upper()
         verb = piece[:8].split(None, 1)[0] if piece else b""
         if verb == b"DATA":
             # Until the reply says otherwise: nothing may be pipelined behind DATA (RFC 2920 §3.1).

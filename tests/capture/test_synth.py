@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,7 @@ def test_octets_come_back_in_order(
     path = tmp_path_factory.mktemp("synth") / "a.pcapng"
     client, server = Endpoint(address, 40_000), Endpoint("192.0.2.2", 25)
     with RecordingWriter(path, [Wire("", LINKTYPE_RAW)]) as writer:
-
-        def append(time: int, packet: bytes, note: str) -> None:
-            writer.packet(0, time, packet, comment=note)
-
-        talk = Talk(append, client, server, 1_000)
+        talk = Talk(partial(writer.packet, 0), client, server, 1_000)
         for number, (direction, octets) in enumerate(turns):
             talk.data(direction, octets, 2_000 + number)
         talk.close(Direction.CLIENT, 9_000, reset=reset)
@@ -66,7 +63,7 @@ def test_octets_come_back_in_order(
 def test_what_is_long_is_cut_into_segments(tmp_path: Path) -> None:
     packets: list[bytes] = []
     talk = Talk(
-        lambda time, packet, note: packets.append(packet),
+        lambda time, packet: packets.append(packet),
         Endpoint("127.0.0.1", 40_000),
         Endpoint("127.0.0.1", 25),
         0,
@@ -80,7 +77,7 @@ def test_what_is_long_is_cut_into_segments(tmp_path: Path) -> None:
 def test_the_ip_checksum_is_right() -> None:
     packets: list[bytes] = []
     Talk(
-        lambda time, packet, note: packets.append(packet),
+        lambda time, packet: packets.append(packet),
         Endpoint("203.0.113.200", 65_535),
         Endpoint("198.51.100.7", 25),
         0,
