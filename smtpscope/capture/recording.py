@@ -28,6 +28,8 @@ from smtpscope.errors import RecordingError
 
 FLUSH = 1 << 20
 """Octets of blocks that are gathered at most before they are written."""
+NEAR = 256 << 20
+"""Octets at the end of a file that stay in memory, for those who read along."""
 SECRETS_KEPT = 1 << 20
 """Octets of secrets that a rotated recording repeats at the start of each file, newest last."""
 
@@ -53,6 +55,9 @@ _ENHANCED_HEAD = Struct("<7I").pack
 _SECRETS_BODY = Struct("<II").pack
 _TAIL = tuple(Struct(f"<{padding}xI").pack for padding in range(4))
 """The end of a block, by the octets of padding before it."""
+
+_STEP = 16 << 20
+"""Octets from one look at what lies behind to the next."""
 
 _FRAME = 12
 """Octets of a block beside its body."""
@@ -106,7 +111,7 @@ class RecordingWriter:
         """`on_first` is called when there is something to flush where there was nothing."""
         self._named = self._path = path
         self._file = -1
-        self._size = self._start = 0
+        self._size = self._start = self._crowded = 0
         self._since = 0.0
         self._wires = list(wires)
         self._rotation = rotation
@@ -274,12 +279,21 @@ class RecordingWriter:
                     done += os.write(self._file, rest)
             self._size += len(blocks)
             blocks.clear()
+            if self._size > self._crowded:
+                self._make_room()
         except BaseException as error:
             # Also where a signal's handler raises: the file knows how much it got.
             self._settle()
             if isinstance(error, OSError):
                 raise self._refuse(self._failure(error)) from None
             raise
+
+    def _make_room(self) -> None:
+        """Have what is far behind written to the disk, and what is there already leave memory."""
+        self._crowded = self._size + _STEP
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self._file, 0, self._size - NEAR, os.POSIX_FADV_DONTNEED)
 
     def _settle(self) -> None:
         """Cut the file back to its last whole block; what it doesn't have goes on waiting."""
@@ -343,6 +357,7 @@ class RecordingWriter:
         self._file, self._size = _open(path, header)
         self._path = path
         self._start = self._size
+        self._crowded = self._size + NEAR
         self._since = self._clock()
 
 

@@ -300,6 +300,33 @@ def test_a_block_larger_than_a_piece_is_passed(path: Path, monkeypatch: pytest.M
     assert whole(path) == [(frame, len(frame), TIME, 0)] * 2
 
 
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("rotation", [None, Rotation(4_000, None, 100)])
+def test_what_lies_far_behind_may_leave_memory(
+    refused: bool, rotation: Rotation | None, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int, int]] = []
+
+    def advise(file: int, start: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        told.append((start, size, os.fstat(file).st_size))
+        if refused:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    monkeypatch.setattr(recording, "NEAR", 2_000)
+    monkeypatch.setattr(recording, "_STEP", 500)
+    with RecordingWriter(path, WIRES, rotation=rotation) as writer:
+        for number in range(200):
+            writer.packet(0, number, bytes(100))
+            writer.flush()
+    # What is near stays, and not every packet is a reason.
+    assert 20 < len(told) < 80
+    assert all((start, size) == (0, there - 2_000) for start, size, there in told)
+    paths = sorted(path.parent.glob("*.pcapng"))
+    assert sum(len(whole(each)) for each in paths) == 200
+
+
 @pytest.mark.parametrize(
     "content",
     [
