@@ -134,9 +134,7 @@ class Leg(asyncio.Protocol):
 
     def abort(self) -> None:
         """End it without waiting for anything."""
-        self.link.close(reset=True)
-        # It may have been closed before, and wait for a peer that takes nothing.
-        self._transport.abort()
+        self.link.abort()
 
     async def reply(self) -> bytes:
         """The next reply of a server; what stands behind it is kept. Raises BrokenLegError."""

@@ -124,23 +124,24 @@ class Link:
         self._ledger.then(self._write_end)
 
     def close(self, *, reset: bool = False) -> None:
-        """Say nothing more: when all is sent, or with `reset` at once."""
+        """Say nothing more: when all is sent, or with `reset` without waiting for that."""
         if self._closed:
             return
         self._keep_heard()
         self._closed = True
         if reset:
             self._talk.close(self._own, time.time_ns(), reset=True)
-            self._ledger.settle()
-            endpoint = self._transport.get_extra_info("socket")
-            if endpoint is not None:
-                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+            self._ledger.then(self._reset)
             return
         if self.tls is not None and self.tls.ready:
             self._put(self.tls.close())
         self._talk.close(self._own, time.time_ns())
         self._ledger.then(self._transport.close)
+
+    def abort(self) -> None:
+        """End it without waiting for anything, though it may have been closed before."""
+        self.close(reset=True)
+        self._ledger.then(self._transport.abort)
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
@@ -160,6 +161,13 @@ class Link:
             self._talk.data(self._own, octets, time.time_ns())
             # What a peer may see is in the recording first.
             self._ledger.then(partial(self._transport.write, octets))
+
+    def _reset(self) -> None:
+        # Of one that was closed meanwhile the descriptor may be another one's.
+        if not self._transport.is_closing():
+            endpoint = self._transport.get_extra_info("socket")
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
 
     def _write_end(self) -> None:
         if not self._transport.is_closing() and self._transport.can_write_eof():
