@@ -87,10 +87,11 @@ class Talk:
 
     def data(self, direction: Direction, octets: bytes | memoryview, time: int) -> None:
         """One side has said something."""
-        if len(octets) <= SEGMENT:
-            self._segment(direction, octets, _DATA, time, len(octets))
+        size = len(octets)
+        if size <= SEGMENT:
+            self._segment(direction, octets, _DATA, time, size)
             return
-        for at in range(0, len(octets), SEGMENT):
+        for at in range(0, size, SEGMENT):
             self.data(direction, octets[at : at + SEGMENT], time)
 
     def note(self, text: str) -> None:
@@ -117,12 +118,13 @@ class Talk:
             self._client_seq = (seq + moves) & _MASK
         if not flags & _ACK:
             ack = 0
-        size = len(octets) + _HEADER
+        said = len(octets)
         if self._six:
+            size = said + _HEADER
             ip = _IPV6(_VERSION_6, size, _TCP_NEXT, head, seq, ack, _OFFSET, flags, _WINDOW)
         else:
-            check = -(self._sum + len(octets)) % 0xFFFF
-            size += _HEADER
+            size = said + 2 * _HEADER
+            check = -(self._sum + said) % 0xFFFF
             ip = _IPV4(
                 _VERSION_4, size, _DONT_FRAGMENT, check, head, seq, ack, _OFFSET, flags, _WINDOW
             )

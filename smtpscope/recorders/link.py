@@ -166,7 +166,8 @@ class Link:
         # Of one that was closed meanwhile the descriptor may be another one's.
         if not self._transport.is_closing():
             endpoint = self._transport.get_extra_info("socket")
-            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with suppress(OSError):
+                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     def _write_end(self) -> None:

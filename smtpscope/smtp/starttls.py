@@ -18,8 +18,8 @@ MAX_PENDING = 10_000
 """Commands whose replies are counted; more are pipelined by nobody who means well."""
 
 _WORD = b"STARTTLS"
-_MESSAGE = "."
-_RESETS = ("EHLO", "LHLO", "HELO", "MAIL", "RSET")
+_MESSAGE = b"."
+_RESETS = (b"EHLO", b"LHLO", b"HELO", b"MAIL", b"RSET")
 # Servers differ in what they strip off, and in whether they mind a parameter: their reply tells.
 _COMMAND = re.compile(rb"[\0-\t\v-\x20]*STARTTLS(?:[\0-\t\v-\x20][^\n]*)?\n?\Z", re.IGNORECASE)
 _BLANKS = bytes(each for each in range(0x21) if each != 0x0A)
@@ -62,7 +62,7 @@ class StartTlsWatch:
         self._tail = b"\r\n"
         self._chunk = 0
         # The greeting answers the connection.
-        self._pending: deque[str] = deque([""])
+        self._pending: deque[bytes] = deque([b""])
         self._lmtp = False
         self._accepted = 0
         self._reply = bytearray()
@@ -150,7 +150,7 @@ class StartTlsWatch:
             piece = piece[:MAX_LINE]
         if self._mode is _Mode.LINE_OF_AUTH:
             self._mode = _Mode.LINES
-            self._expect("AUTH")
+            self._expect(b"AUTH")
             return
         piece = piece.strip(_AROUND).upper()
         verb = piece[:8].split(None, 1)[0] if piece else b""
@@ -163,11 +163,11 @@ class StartTlsWatch:
             self._chunk = int(found[1]) if found is not None else 0
             if self._chunk:
                 self._mode = _Mode.CHUNK
-            self._expect(_MESSAGE if piece.endswith(b"LAST") else "BDAT")
+            self._expect(_MESSAGE if piece.endswith(b"LAST") else b"BDAT")
             return
         elif verb == b"LHLO":
             self._lmtp = True
-        self._expect(verb.decode("ascii", "replace"))
+        self._expect(verb)
 
     def _data(self, octets: bytes, at: int) -> int:
         """Message data: where in `octets` it ends, or how far they go."""
@@ -186,7 +186,7 @@ class StartTlsWatch:
         self._expect(_MESSAGE)
         return stop
 
-    def _expect(self, command: str) -> None:
+    def _expect(self, command: bytes) -> None:
         if len(self._pending) < MAX_PENDING:
             self._pending.append(command)
 
@@ -218,7 +218,7 @@ class StartTlsWatch:
         return b"".join(kept) if self._strip else octets
 
     def _without_offer(self, line: bytes) -> bytes:
-        if not self._pending or self._pending[0] not in ("EHLO", "LHLO"):
+        if not self._pending or self._pending[0] not in (b"EHLO", b"LHLO"):
             return line
         if len(line) > MAX_LINE or _KEYWORD.match(line) is None:
             return line
@@ -232,16 +232,16 @@ class StartTlsWatch:
             return
         command = self._pending.popleft()
         code = found[1]
-        if command == "AUTH" and code == b"334":
+        if command == b"AUTH" and code == b"334":
             self._mode = _Mode.LINE_OF_AUTH
-        elif command == "DATA" and code != b"354" and self._mode is _Mode.DATA:
+        elif command == b"DATA" and code != b"354" and self._mode is _Mode.DATA:
             self._mode = _Mode.LINES
-        elif command == "RCPT" and code[:1] == b"2":
+        elif command == b"RCPT" and code[:1] == b"2":
             self._accepted += 1
         elif command == _MESSAGE:
             # LMTP answers for each recipient (RFC 2033 §4.2).
             if self._lmtp:
-                self._pending.extendleft([""] * (self._accepted - 1))
+                self._pending.extendleft([b""] * (self._accepted - 1))
             self._accepted = 0
         elif command in _RESETS and code[:1] == b"2":
             self._accepted = 0
