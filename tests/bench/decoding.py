@@ -54,6 +54,8 @@ def main() -> int:
         home = options.keep or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
         os.environ.update({name: str(home / name.lower()) for name in _FOLDERS})
+        # What is installed has its byte code beside it.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         print(f"{'':31} {'median':>8} {'min':>7} {'max':>7} {'cpu':>7} {'peak MB':>8} {'ratio':>6}")
         for letter, case in _cases(options.scale).items():
             if letter in wanted:
