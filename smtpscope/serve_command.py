@@ -20,7 +20,7 @@ _POLICY = click.Choice(["on", "off", "auth"])
 @click.command()
 @click.option(
     "--listen",
-    metavar="KIND://HOST:PORT",
+    metavar="[KIND://]HOST:PORT",
     multiple=True,
     help="Where to listen; repeatable. KIND is smtp (without TLS), starttls (TLS is offered) or"
     f" smtps (TLS at once). [default: {DEFAULT_LISTENER}]",

@@ -128,13 +128,14 @@ class Link:
         if self._closed:
             return
         self._keep_heard()
-        self._closed = True
         if reset:
+            self._closed = True
             self._talk.close(self._own, time.time_ns(), reset=True)
             self._ledger.then(self._reset)
             return
         if self.tls is not None and self.tls.ready:
             self._put(self.tls.close())
+        self._closed = True
         self._talk.close(self._own, time.time_ns())
         self._ledger.then(self._transport.close)
 

@@ -39,7 +39,7 @@ def record(owner: Owner) -> None:
 
 def _listener(text: str) -> Listener:
     """Of "127.0.0.1:2525" or "smtps://127.0.0.1:2465". Raises ValueError."""
-    listener = Listener.parse(text if "://" in text else f"smtp://{text}")
+    listener = Listener.parse(text)
     if listener.kind == "starttls":
         raise ValueError(
             f"{text!r}: whether there is STARTTLS is the server's matter; listen on"

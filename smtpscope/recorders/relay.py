@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 """Seconds that a handshake, a greeting or a PROXY header may take."""
+LINGER = 2.0
+"""Seconds that a client has for the last words: while it talks, closing would reset them away."""
 _OFFER = b"STARTTLS"
 _ITSELF = "that is this proxy itself"
 
@@ -53,7 +55,7 @@ class Relay:
         if leg is self.client:
             talk = self._proxy.talk(leg.peer, leg.local)
             refusal = self._proxy.admit(self)
-            self._start(self._refuse(refusal) if refusal else self._begin())
+            self._start(self._refuse(refusal, 0) if refusal else self._begin())
         else:
             talk = self._proxy.upstream_talk(leg.local, leg.peer, of=self.client)
         return Link(transport, self._proxy.ledger, talk, own)
@@ -132,7 +134,7 @@ class Relay:
             reason = str(error) or "it takes too long"
             if not self.client.lost:
                 where = proxy.settings.upstream
-                await self._refuse(f"421 4.4.1 {where} cannot be used: {reason}")
+                await self._refuse(f"421 4.4.1 {where} cannot be used: {reason}", LINGER)
             return
         if self._implicit and not await self._secure_client():
             return
@@ -206,12 +208,19 @@ class Relay:
         if stripper.tunnel is None or not stripper.tunnel.kind.startswith("proxy-"):
             raise BrokenLegError("the connection did not begin with a PROXY header")
 
-    async def _refuse(self, words: str) -> None:
-        """Tell the client why there is no server for it, and end."""
+    async def _refuse(self, words: str, patience: float) -> None:
+        """Tell the client why there is no server for it, and end once it ends, or after so many
+        seconds."""
         if self._implicit and self.client.link.tls is None and not await self._secure_client():
             return
         self._note(f"proxy: {words}")
         self.client.link.say(_reply(words))
+        self.client.link.end()
+        self.client.hand_over(_ignore)
+        with suppress(BrokenLegError, TimeoutError):
+            async with asyncio.timeout(patience):
+                while True:
+                    await self.client.change()
         self.client.link.close()
 
     # -- octets ------------------------------------------------------------------------------------
@@ -240,7 +249,7 @@ class Relay:
         heard = watch.client(plain)
         if heard.forward:
             server.link.say(heard.forward)
-        if heard.command:
+        if heard.command or heard.behind:
             self.client.take = self.client.keep
             # Until this is settled, one side's end is not the other's.
             self._open = False
@@ -255,7 +264,7 @@ class Relay:
     # -- STARTTLS ----------------------------------------------------------------------------------
 
     async def _deal_with(self, command: bytes, behind: bytes) -> None:
-        """A client has said STARTTLS."""
+        """A client has said STARTTLS, or something behind DATA before that is answered."""
         server, watch, settings = self.server, self._watch, self._proxy.settings
         assert server is not None
         assert watch is not None
@@ -265,7 +274,12 @@ class Relay:
                 async with asyncio.timeout(PATIENCE):
                     while watch.awaited:
                         await server.change()
-            if settings.starttls == "strip":
+            watch.decide()
+            if not (command and watch.takes_commands):
+                # It stood behind what asks for other things than commands.
+                self.client.kept[:0] = command + behind
+                self._go_on(server)
+            elif settings.starttls == "strip":
                 self._answer_ourselves(b"502 5.5.1 STARTTLS is not available\r\n", behind)
             elif settings.starttls == "refuse":
                 words = b"454 4.7.0 TLS is not available due to a temporary reason\r\n"
@@ -300,9 +314,11 @@ class Relay:
         reply = await server.reply()
         if not reply.startswith(b"220"):
             client.link.say(reply)
+            # There is no TLS that it could be smuggled into.
             if injection == "drop":
-                # There is no TLS that it could be smuggled into.
                 client.kept[:0] = behind
+            elif self._watch is not None:
+                self._watch.went_by(behind)
             self._go_on(server)
             return
         self._forget(server, "the server")
@@ -404,6 +420,10 @@ class Relay:
         if self._proxy.settings.legs == "server" and self.server is not None:
             leg = self.server
         leg.link.note(text)
+
+
+def _ignore(plain: bytes) -> None:
+    """It is recorded, and nobody's matter any more."""
 
 
 def _said(reply: bytes) -> str:

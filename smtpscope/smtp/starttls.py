@@ -33,7 +33,10 @@ _PIECE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 class Heard(NamedTuple):
     """Of a client: `forward` goes on; `command` is a STARTTLS line, b"" where there is none, and
-    `behind` what stood behind it and waits with it."""
+    `behind` what stood behind it and waits with it.
+
+    Without a `command`, `behind` stands behind DATA: whether it is a message the reply tells
+    (nobody may say it before, RFC 2920 §3.1), and then it is to be given again."""
 
     forward: bytes
     command: bytes = b""
@@ -63,6 +66,7 @@ class StartTlsWatch:
         self._chunk = 0
         # The greeting answers the connection.
         self._pending: deque[bytes] = deque([b""])
+        self._undecided = False
         self._lmtp = False
         self._accepted = 0
         self._reply = bytearray()
@@ -72,6 +76,15 @@ class StartTlsWatch:
     def awaited(self) -> int:
         """Replies that are still to come."""
         return len(self._pending)
+
+    @property
+    def takes_commands(self) -> bool:
+        """What the client says next is a command, not part of something else."""
+        return self._mode is _Mode.LINES
+
+    def decide(self) -> None:
+        """Wait no longer for the reply to DATA: what stands behind it is a message."""
+        self._undecided = False
 
     def let_go(self) -> bytes:
         """What was held back, of a client that says nothing more."""
@@ -103,6 +116,8 @@ class StartTlsWatch:
         at, end = 0, len(octets)
         while at < end:
             if self._mode is _Mode.DATA:
+                if self._undecided:
+                    return Heard(octets[:at], b"", octets[at:])
                 at = self._data(octets, at)
             elif self._mode is _Mode.CHUNK:
                 taken = min(self._chunk, end - at)
@@ -120,6 +135,19 @@ class StartTlsWatch:
                 self._command(piece)
                 at = feed + 1
         return Heard(octets)
+
+    def went_by(self, octets: bytes) -> None:
+        """Count what has gone on behind a STARTTLS that was refused, whatever it is."""
+        while octets:
+            heard = self.client(octets)
+            if heard.command:
+                self._expect(_WORD)
+            elif heard.behind:
+                # Only the reply can tell, and this can't wait for it.
+                self.decide()
+            octets = heard.behind
+        self._line += self._held
+        self._held = b""
 
     def _is_command(self, piece: bytes) -> bool:
         return (
@@ -155,9 +183,9 @@ class StartTlsWatch:
         piece = piece.strip(_AROUND).upper()
         verb = piece[:8].split(None, 1)[0] if piece else b""
         if verb == b"DATA":
-            # Until the reply says otherwise: nothing may be pipelined behind DATA (RFC 2920 §3.1).
             self._mode = _Mode.DATA
             self._tail = b"\r\n"
+            self._undecided = len(self._pending) < MAX_PENDING
         elif verb == b"BDAT":
             found = _CHUNK.match(piece)
             self._chunk = int(found[1]) if found is not None else 0
@@ -232,10 +260,16 @@ class StartTlsWatch:
             return
         command = self._pending.popleft()
         code = found[1]
+        if code == b"354" and command != b"DATA" and b"DATA" in self._pending:
+            # It answers nothing else: a command before it was not answered at all.
+            while command != b"DATA":
+                command = self._pending.popleft()
         if command == b"AUTH" and code == b"334":
             self._mode = _Mode.LINE_OF_AUTH
-        elif command == b"DATA" and code != b"354" and self._mode is _Mode.DATA:
-            self._mode = _Mode.LINES
+        elif command == b"DATA":
+            self._undecided = False
+            if code != b"354" and self._mode is _Mode.DATA:
+                self._mode = _Mode.LINES
         elif command == b"RCPT" and code[:1] == b"2":
             self._accepted += 1
         elif command == _MESSAGE:

@@ -297,6 +297,31 @@ def test_a_plain_client_is_led_to_a_server_with_tls(
         compare(path, proxy.plain, [session])
 
 
+def test_a_client_that_renegotiates_is_refused_and_the_next_one_served(
+    store: Store, ca: Path, tmp_path: Path
+) -> None:
+    """As s_client does in TLS 1.2 by a line of "R": no_renegotiation (RFC 5246 §7.2)."""
+    with proxying(tmp_path / "a.pcapng", f"smtp://127.0.0.1:{store.port}") as proxy:
+        argv = [program("openssl"), "s_client", "-tls1_2", "-CAfile", str(ca)]
+        argv += ["-connect", f"127.0.0.1:{proxy.tls}"]
+        with subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            while not client.stdout.readline().startswith(b"220 "):
+                assert client.poll() is None
+            client.stdin.write(b"R\n")
+            client.stdin.flush()
+            said, _ = client.communicate(timeout=20)
+        assert b"RENEGOTIATING" in said
+        assert b"no renegotiation" in said
+        by_swaks(proxy.tls, "smtps", note(subject="after that"), ca)
+        _, sessions = proxy.sessions()
+    assert [len(session.messages) for session in sessions] == [0, 1]
+    wait_until(lambda: store.arrived(note(subject="after that")), "the message")
+
+
 def test_certificates_are_asked_of_clients_and_shown_to_servers(
     store: Store, ca: Path, tmp_path: Path
 ) -> None:

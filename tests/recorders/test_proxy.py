@@ -7,6 +7,7 @@ import hashlib
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -240,6 +241,22 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert plain.octets == (b"", words)
     assert not servers
     assert "Connection refused" in proxy.notes()
+
+
+def test_who_talks_meanwhile_hears_the_last_words_too(tmp_path: Path) -> None:
+    """Closing with octets unread would be a reset, which takes them away."""
+    with (
+        proxying(tmp_path, f"smtp://127.0.0.1:{_closed_port()}") as proxy,
+        proxy.connect() as wire,
+    ):
+        wire.say(b"x" * 1_000_000)
+        assert wire.reply().startswith(b"421 4.4.1 ")
+        assert wire.some() == b""
+        for _ in range(3):
+            time.sleep(0.02)
+            wire.say(b"x")
+        wire.shut()
+        assert not wire.is_reset()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,6 +80,49 @@ def test_starttls_is_answered_without_the_server(
         assert [line for line in mx.heard(secure=False) if b"TLS" in line.upper()] == []
         proxy.stop()
         assert proxy.notes().count("answered by the proxy") == 2
+
+
+def no_recipients(wire: Wire) -> None:
+    """A server that answers DATA late and with a refusal, like each line of the message then."""
+    wire.say(b"220 mx\r\n")
+    while line := wire.line():
+        if line.startswith(b"DATA"):
+            time.sleep(0.05)
+        reply = {b"DATA": b"503 no", b"STARTTLS": b"220 go"}.get(line.strip().upper(), b"500 what")
+        wire.say(reply + b"\r\n")
+
+
+@pytest.mark.parametrize(("policy", "code"), [("strip", b"502"), ("refuse", b"454")])
+def test_starttls_behind_a_data_that_is_refused_is_a_command(
+    policy: str, code: bytes, tmp_path: Path
+) -> None:
+    """Though it came before anybody could know."""
+    with (
+        backend(no_recipients) as server,
+        proxying(tmp_path, server, starttls=policy) as proxy,
+        proxy.connect() as wire,
+    ):
+        wire.reply()
+        wire.say(b"DATA\r\nSubject: x\r\nSTARTTLS\r\nNOOP\r\n")
+        codes = [wire.reply()[:3] for _ in range(4)]
+        assert codes == [b"503", b"500", code, b"500"]
+
+
+def test_a_message_that_does_not_wait_for_the_reply_to_data_goes_on_as_it_is(
+    made: Pki, tmp_path: Path
+) -> None:
+    mx = Mx(made.context)
+    with (
+        backend(mx) as server,
+        proxying(tmp_path, server, upstream_ca=made.ca) as proxy,
+        greet(proxy) as wire,
+    ):
+        wire.say(b"DATA\r\nSTARTTLS\r\n" + b"x" * 998 + b"\r\n.\r\nSTARTTLS\r\n")
+        assert [wire.reply()[:3] for _ in range(3)] == [b"354", b"250", b"220"]
+        wire.secure(trusting(), name="127.0.0.1")
+        assert wire.ask(b"QUIT").startswith(b"221")
+        heard = mx.heard(secure=False)
+        assert heard == [b"EHLO client.example", b"DATA", b"STARTTLS", b"x" * 998, b"STARTTLS"]
 
 
 @pytest.mark.parametrize("upstream", ["smtp", "starttls", "smtps"])
@@ -241,6 +285,36 @@ def test_plaintext_in_a_later_segment(injection: str, size: int, made: Pki, tmp_
     assert INJECTED not in servers[0].octets[0]
     assert INJECTED in clients[0].octets[0]
     assert "octets before the handshake: dropped" in proxy.notes()
+
+
+def test_what_was_forwarded_behind_a_refused_starttls_is_counted(made: Pki, tmp_path: Path) -> None:
+    """A later STARTTLS waits for the replies to it."""
+
+    def serve(wire: Wire) -> None:
+        wire.say(b"220 mx\r\n")
+        assert [wire.line().strip() for _ in range(4)] == [b"STARTTLS", b"NOOP", b"starttls", b"NO"]
+        wire.say(b"454 not now\r\n250 noop\r\n454 no\r\n")
+        asked.wait(20)
+        wire.say(b"500 no\r\n")
+        assert wire.line() == b"OP\r\n"
+        wire.say(b"500 op\r\n")
+        assert wire.line() == b"STARTTLS\r\n"
+        wire.say(b"220 go\r\n")
+        wire.secure(made.context, server=True)
+
+    asked = threading.Event()
+    with (
+        backend(serve) as server,
+        proxying(tmp_path, server, upstream_ca=made.ca, injection="forward") as proxy,
+        proxy.connect() as wire,
+    ):
+        wire.reply()
+        wire.say(b"STARTTLS\r\nNOOP\r\nstarttls\r\nNO\r\n")
+        assert [wire.reply()[:3] for _ in range(3)] == [b"454", b"250", b"454"]
+        wire.say(b"OP\r\nSTARTTLS\r\n")
+        asked.set()
+        assert [wire.reply() for _ in range(3)] == [b"500 no\r\n", b"500 op\r\n", b"220 go\r\n"]
+        wire.secure(trusting(), name="127.0.0.1")
 
 
 # -- failures --------------------------------------------------------------------------------------

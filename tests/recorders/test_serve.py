@@ -398,7 +398,7 @@ def test_faults_fire_and_stand_in_the_recording(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"listen": ["smtp:127.0.0.1"]}, "smtp://127.0.0.1:1025"),
+        ({"listen": ["smtp://127.0.0.1"]}, "smtp://127.0.0.1:1025"),
         ({"listen": ["smtp://127.0.0.1:1"], "config": "c"}, "line 2, max_size: must be a number"),
         ({"listen": ["smtp://192.0.2.77:2525"]}, "cannot be listened on"),
         ({"settings": {"vrfy": "maybe"}}, "vrfy"),
@@ -413,6 +413,20 @@ def test_what_cannot_be_served_is_told(options: dict[str, Any], words: str, tmp_
         pass
     assert words in str(caught.value)
     assert caught.value.exit_status in (1, 2)
+
+
+def test_tls_is_closed_in_good_order(tmp_path: Path) -> None:
+    """With close_notify, so that no end is taken for a cut (RFC 8446 §6.1)."""
+    with (
+        serving(tmp_path, "smtps") as server,
+        socket.create_connection(("127.0.0.1", server.ports[0]), PATIENCE) as end,
+        _trusting().wrap_socket(end, suppress_ragged_eofs=False) as client,
+    ):
+        client.sendall(b"QUIT\r\n")
+        said = b""
+        while octets := client.recv(1 << 16):
+            said += octets
+        assert said.endswith(b"closing connection\r\n"), said
 
 
 def test_garbage_of_every_kind_is_survived(tmp_path: Path) -> None:

@@ -34,7 +34,20 @@ def watched(talk: Talk, cuts: Sequence[int], *, strip: bool = False) -> Seen:
     watch = StartTlsWatch(strip=strip)
     lengths = list(cuts)
     forward, command, behind, told = bytearray(), b"", bytearray(), bytearray()
-    said = 0
+    said, waiting = 0, b""
+
+    def hear(octets: bytes) -> None:
+        nonlocal command, waiting
+        heard = watch.client(octets)
+        forward.extend(heard.forward)
+        command = heard.command
+        if command:
+            behind.extend(heard.behind)
+        else:
+            waiting = heard.behind
+        held = said - len(forward) - len(command) - len(behind) - len(waiting)
+        assert 0 <= held < MAX_LINE
+
     for who, octets in talk:
         at = 0
         while at < len(octets):
@@ -46,14 +59,13 @@ def watched(talk: Talk, cuts: Sequence[int], *, strip: bool = False) -> Seen:
             elif command:
                 behind += piece
             else:
-                heard = watch.client(piece)
                 said += len(piece)
-                forward += heard.forward
-                command = heard.command
-                behind += heard.behind
-                held = said - len(forward) - len(command) - len(behind)
-                assert 0 <= held < MAX_LINE
+                waiting += piece
+            if waiting:
+                again, waiting = waiting, b""
+                hear(again)
     told += watch.let_server_go()
+    behind += waiting
     if not command:
         forward += watch.let_go()
     return Seen(bytes(forward), command, bytes(behind), bytes(told), watch.awaited)
@@ -75,6 +87,7 @@ class Model:
         self.accepted = 0
         self.lmtp = False
         self.reply = b""
+        self.undecided = False
         self.forward, self.command, self.behind, self.told = b"", b"", b"", b""
 
     def seen(self) -> Seen:
@@ -87,7 +100,7 @@ class Model:
         )
 
     def client(self, octet: bytes) -> None:
-        if self.command:
+        if self.command or self.undecided:
             self.behind += octet
         elif self.mode == "data":
             self.forward += octet
@@ -123,6 +136,7 @@ class Model:
         self.waiting.append(verb)
         if verb == "DATA":
             self.mode, self.message = "data", b""
+            self.undecided = True
         elif verb == "BDAT":
             if len(words) > 1 and re.fullmatch(rb"\d{1,12}", words[1]):
                 self.chunk = int(words[1])
@@ -144,10 +158,18 @@ class Model:
         if not re.match(rb"\d\d\d(?!-)", line) or not self.waiting:
             return
         verb, good = self.waiting.pop(0), line[:1] == b"2"
+        if line[:3] == b"354" and "DATA" in self.waiting:
+            verb = "DATA"
+            del self.waiting[: self.waiting.index("DATA") + 1]
         if verb == "AUTH" and line[:3] == b"334":
             self.mode = "auth"
-        elif verb == "DATA" and line[:3] != b"354" and self.mode == "data":
-            self.mode = "lines"
+        elif verb == "DATA":
+            if line[:3] != b"354":
+                self.mode = "lines"
+            self.undecided = False
+            waited, self.behind = self.behind, b""
+            for at in range(len(waited)):
+                self.client(waited[at : at + 1])
         elif verb == "RCPT" and good:
             self.accepted += 1
         elif verb == "message":
@@ -228,6 +250,9 @@ cuttings = st.lists(st.sampled_from([1, 1, 2, 3, 7, 30, 5_000]), min_size=1, max
 
 @given(talks, cuttings, st.booleans())
 @example([(CLIENT, b" " * 12 + b"NOOP\r\n")], [5_000], False)
+@example([(CLIENT, b"DATA\r\nNOOP\r\nSTARTTLS\r\n"), (SERVER, b"220 a\r\n503 b\r\n")], [30], False)
+@example([(CLIENT, b"DATA\r\n.\r\nSTARTTLS\r\n"), (SERVER, b"220 a\r\n354 b\r\n")], [3], False)
+@example([(CLIENT, b"NOOP\r\nDATA\r\nS"), (SERVER, b"220 a\r\n354 b\r\n")], [7], False)
 @example([(CLIENT, b"BDAT 3" + b" " * MAX_LINE + b"LAST\r\n")], [7], False)
 @example([(SERVER, b"421 bye")], [1], True)
 @settings(max_examples=250)
@@ -354,6 +379,18 @@ def test_replies_to_a_pipelined_group_are_awaited() -> None:
     assert watch.awaited == 1
     watch.server(b" ok\r\n")
     assert watch.awaited == 0
+
+
+def test_only_data_is_answered_354_so_that_others_were_not_answered_at_all() -> None:
+    watch = StartTlsWatch()
+    watch.server(b"220 mx\r\n")
+    # A server that does not mind an empty line
+    watch.client(b"\r\n")
+    watch.client(b"DATA\r\n")
+    assert watch.client(b"hello").behind == b"hello"
+    watch.server(b"354 go\r\n")
+    assert watch.awaited == 0
+    assert watch.client(b"STARTTLS\r\n.\r\n").forward
 
 
 # RFC 2033 §4.2: a reply for each recipient that was accepted
