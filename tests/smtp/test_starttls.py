@@ -151,6 +151,8 @@ class Model:
             return
         line, self.reply = self.reply, b""
         offers = re.fullmatch(rb"250[- ]STARTTLS[ \t]*\r?\n", line, re.IGNORECASE)
+        if len(line) > MAX_LINE:
+            offers = None
         if self.strip and offers and self.waiting and self.waiting[0] in ("EHLO", "LHLO"):
             self.told += b"" if line[3:4] == b"-" else b"250 XXXXXXXA\r\n"
         else:
@@ -255,6 +257,14 @@ cuttings = st.lists(st.sampled_from([1, 1, 2, 3, 7, 30, 5_000]), min_size=1, max
 @example([(CLIENT, b"NOOP\r\nDATA\r\nS"), (SERVER, b"220 a\r\n354 b\r\n")], [7], False)
 @example([(CLIENT, b"BDAT 3" + b" " * MAX_LINE + b"LAST\r\n")], [7], False)
 @example([(SERVER, b"421 bye")], [1], True)
+@example(
+    [
+        (CLIENT, b"EHLO a\r\n"),
+        (SERVER, b"220 mx\r\n250-STARTTLS" + b" " * MAX_LINE + b"\r\n"),
+    ],
+    [1],
+    True,
+)
 @settings(max_examples=250)
 def test_any_cutting_gives_what_the_model_says(
     talk: Talk, cuts: Sequence[int], strip: bool
