@@ -36,8 +36,8 @@ from smtpscope.options import (
 )
 from smtpscope.proxy_command import proxy
 from smtpscope.queue_command import queue
-from smtpscope.record_commands import sniff
 from smtpscope.serve_command import serve
+from smtpscope.sniff_command import sniff
 
 
 class _Commands(click.Group):

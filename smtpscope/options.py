@@ -19,6 +19,10 @@ DEFAULT_KEPT = 10
 """A recording that nobody named is rotated at this size, and so many files are kept."""
 DEFAULT_ROTATION: list[float | None] = [DEFAULT_SIZE, None, DEFAULT_KEPT]
 
+PROXY_LISTENER = "127.0.0.1:2525"
+SERVE_LISTENER = "starttls://127.0.0.1:1025"
+"""Where a proxy and a server listen that were not told: on this machine alone."""
+
 SHOWN_NOTES = 10
 """Lines that tell what is wrong with one capture."""
 

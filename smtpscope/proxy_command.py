@@ -7,10 +7,8 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import port_option, review_options, tell
-from smtpscope.record_commands import absolute, recording_options, run_recorder, warn_of
-
-DEFAULT_LISTENER = "127.0.0.1:2525"
+from smtpscope.options import PROXY_LISTENER, port_option, review_options, tell
+from smtpscope.record_options import absolute, open_to_others, recording_options, run_recorder
 
 _PEM = click.Path(dir_okay=False, exists=True)
 
@@ -21,7 +19,7 @@ _PEM = click.Path(dir_okay=False, exists=True)
     metavar="[KIND://]HOST:PORT",
     multiple=True,
     help="Where clients come to; repeatable. KIND is smtp, or smtps where they speak TLS at once."
-    f" [default: {DEFAULT_LISTENER}]",
+    f" [default: {PROXY_LISTENER}]",
 )
 @click.option(
     "--upstream",
@@ -79,26 +77,35 @@ def proxy(**options: Any) -> None:
     """
     from smtpscope.filters import parse
 
-    if bool(options["upstream_cert"]) != bool(options["upstream_key"]):
-        raise UsageError("--upstream-cert and --upstream-key go together")
+    wanted = recorder_options(options)
     parse(options["filter"])
-    listeners = list(options["listen"]) or [DEFAULT_LISTENER]
-    for listener in listeners:
-        warn_of(listener, "whoever reaches it speaks with the server through it")
-    if options["insecure_upstream"]:
-        tell(
+    for warning in warnings(wanted):
+        tell(warning)
+    run_recorder("proxy", wanted, options)
+
+
+def warnings(wanted: dict[str, Any]) -> list[str]:
+    """What whoever wants that should know."""
+    consequence = "whoever reaches it speaks with the server through it"
+    found = open_to_others(wanted["listen"], consequence)
+    if wanted["insecure_upstream"]:
+        found.append(
             "--insecure-upstream: the server's certificate is not looked at, and whoever stands"
             " before the server can read and change everything"
         )
-    run_recorder("proxy", {"listen": listeners, **_settings(options)}, options)
+    return found
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """How the proxy is to behave, and only what options say of it."""
+def recorder_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The recorder's options by those of the command, which say only what they were told. Raises
+    `UsageError`."""
+    if bool(options["upstream_cert"]) != bool(options["upstream_key"]):
+        raise UsageError("--upstream-cert and --upstream-key go together")
     names = ("upstream", "starttls", "injection", "legs", "proxy_protocol", "insecure_upstream")
     files = ("upstream_ca", "upstream_cert", "upstream_key", "client_ca")
     limits = {"idle": "idle_timeout", "connections": "max_connections"}
-    found = {name: options[name] for name in names}
+    found: dict[str, Any] = {"listen": list(options["listen"]) or [PROXY_LISTENER]}
+    found |= {name: options[name] for name in names}
     found |= {name: absolute(options[name]) for name in files}
     found |= {
         name: options[option]

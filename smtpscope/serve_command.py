@@ -8,10 +8,8 @@ from typing import Any
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import port_option, review_options
-from smtpscope.record_commands import absolute, recording_options, run_recorder, warn_of
-
-DEFAULT_LISTENER = "starttls://127.0.0.1:1025"
+from smtpscope.options import SERVE_LISTENER, port_option, review_options, tell
+from smtpscope.record_options import absolute, open_to_others, recording_options, run_recorder
 
 _PATH = click.Path(dir_okay=False, exists=True)
 _POLICY = click.Choice(["on", "off", "auth"])
@@ -23,7 +21,7 @@ _POLICY = click.Choice(["on", "off", "auth"])
     metavar="[KIND://]HOST:PORT",
     multiple=True,
     help="Where to listen; repeatable. KIND is smtp (without TLS), starttls (TLS is offered) or"
-    f" smtps (TLS at once). [default: {DEFAULT_LISTENER}]",
+    f" smtps (TLS at once). [default: {SERVE_LISTENER}]",
 )
 @click.option("--host", help="What the server calls itself. [default: localhost]")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP.")
@@ -79,21 +77,32 @@ def serve(**options: Any) -> None:
     keeps to the standard; --config and --faults make it as nasty as asked.
     """
     from smtpscope.filters import parse
-    from smtpscope.places import state_folder
 
     if options["sample_config"]:
         from importlib.resources import files
 
         click.echo(files("smtpscope.recorders").joinpath("sample.toml").read_text(), nl=False)
         return
+    wanted = recorder_options(options)
+    parse(options["filter"])
+    for warning in warnings(wanted):
+        tell(warning)
+    run_recorder("serve", wanted, options)
+
+
+def warnings(wanted: dict[str, Any]) -> list[str]:
+    """What whoever wants that should know."""
+    return open_to_others(wanted["listen"], "whoever reaches it may send mail here")
+
+
+def recorder_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The recorder's options by those of the command. Raises `UsageError`."""
+    from smtpscope.places import state_folder
+
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
         raise UsageError("--tls-cert and --tls-key go together")
-    parse(options["filter"])
-    listeners = list(options["listen"]) or [DEFAULT_LISTENER]
-    for listener in listeners:
-        warn_of(listener, "whoever reaches it may send mail here")
-    recorder_options = {
-        "listen": listeners,
+    return {
+        "listen": list(options["listen"]) or [SERVE_LISTENER],
         "maildir": os.path.abspath(options["maildir"] or state_folder() / "mail"),
         "certificate": [
             absolute(options["tls_cert"]),
@@ -108,7 +117,6 @@ def serve(**options: Any) -> None:
         "limits": _limits(options),
         "exit_after": options["exit_after"],
     }
-    run_recorder("serve", recorder_options, options)
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,17 @@
-"""The commands that record: what they take, and how their tasks look."""
+"""What the commands that record have in common: options, how a recorder's task looks, how it is
+shown."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from smtpscope.errors import UsageError
-from smtpscope.options import (
-    DEFAULT_KEPT,
-    DEFAULT_ROTATION,
-    REVIEW_OPTIONS,
-    port_option,
-    review_options,
-    tell,
-)
+from smtpscope.options import DEFAULT_KEPT, DEFAULT_ROTATION, REVIEW_OPTIONS
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -93,96 +88,15 @@ def recording_options(command: Any) -> Any:
     return command
 
 
-@click.command()
-@click.option(
-    "-i",
-    "--interface",
-    multiple=True,
-    help="Where to capture; repeatable. By default any: all interfaces that are up.",
-)
-@click.option("-D", "--list-interfaces", is_flag=True, help="List the interfaces, and leave.")
-@click.option(
-    "-f",
-    "--capture-filter",
-    metavar="BPF",
-    default="",
-    help="What to capture, in libpcap's language. By default TCP on the ports of SMTP.",
-)
-@click.option("-c", "--count", type=click.IntRange(1), help="End after so many packets.")
-@click.option("-p", "--promiscuous", is_flag=True, help="Take what is for other machines, too.")
-@recording_options
-@port_option
-@review_options
-def sniff(
-    interface: tuple[str, ...],
-    list_interfaces: bool,
-    capture_filter: str,
-    promiscuous: bool,
-    write: str | None,
-    rotate: tuple[tuple[str, float], ...],
-    keep: int | None,
-    count: int | None,
-    autostop: tuple[tuple[str, float], ...],
-    detach: bool,
-    port: tuple[int, ...],
-    **options: Any,
-) -> None:
-    """Record SMTP on a network interface, and show it as it happens.
-
-    Capturing takes a privilege, which is given up before the first packet is read: run it with
-    sudo, or be in the wireshark group where dumpcap is installed.
-    """
-    from smtpscope.filters import parse
-    from smtpscope.live import Showing, record
-    from smtpscope.sniffing import Sniffer, Wanted
-
-    if list_interfaces:
-        _list_interfaces()
-        return
-    parse(options["filter"])
-    ends = dict(autostop)
-    sniffer = Sniffer(port)
-    showing = Showing(ports=frozenset(port), sniffing=sniffer, **options)
-    if detach and "sessions" in ends and not showing.screen():
-        raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
-    wanted = Wanted(
-        interface,
-        capture_filter,
-        promiscuous,
-        write or "",
-        rotation(rotate, keep, named=write is not None),
-        count,
-        ends.get("duration"),
-        detach,
-    )
-    recorder = None
-    try:
-        sniffer.give_up(detached=detach)
-        recorder = sniffer.take()
-        sessions = int(ends["sessions"]) if "sessions" in ends else None
-        record(recorder, sniffer.task(wanted), showing, sessions)
-    finally:
-        sniffer.close()
-        if recorder is not None:
-            recorder.stop()
-
-
 def run_recorder(name: str, recorder_options: dict[str, Any], options: dict[str, Any]) -> None:
     """Have a recorder work that needs no privilege, and show it; `recorder_options` are its own,
     `options` those of the command, which has --quiet."""
     from smtpscope.live import Showing, record
-    from smtpscope.places import new_recording
     from smtpscope.recorder import Recorder
 
     ends = dict(options["autostop"])
-    write = options["write"]
-    task = {
-        "path": os.path.abspath(write) if write else str(new_recording(name)),
-        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
-        "seconds": ends.get("duration"),
-        "detach": options["detach"],
-        "options": recorder_options,
-    }
+    task = recorder_task(name, recorder_options, options)
+    task |= {"seconds": ends.get("duration"), "detach": options["detach"]}
     showing = Showing(
         ports=frozenset(options["port"]),
         **{name: options[name] for name in REVIEW_OPTIONS},
@@ -193,6 +107,22 @@ def run_recorder(name: str, recorder_options: dict[str, Any], options: dict[str,
         record(recorder, task, showing, sessions, quiet=options["quiet"])
     finally:
         recorder.stop()
+
+
+def recorder_task(
+    name: str, recorder_options: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """The task of a recorder that ends with whoever starts it; `options` say where it writes."""
+    from smtpscope.places import new_recording
+
+    write = options["write"]
+    return {
+        "path": os.path.abspath(write) if write else str(new_recording(name)),
+        "rotation": rotation(options["rotate"], options["keep"], named=write is not None),
+        "seconds": None,
+        "detach": False,
+        "options": recorder_options,
+    }
 
 
 def rotation(
@@ -207,30 +137,24 @@ def rotation(
     return [at.get("size"), at.get("seconds"), keep or DEFAULT_KEPT]
 
 
-def warn_of(listener: str, consequence: str) -> None:
-    """Listening beyond this machine is allowed, and told."""
+def open_to_others(listeners: Iterable[str], consequence: str) -> list[str]:
+    """Listening beyond this machine is allowed, and told: what of it."""
+    return [
+        f"{listener} is open to other machines: {consequence}"
+        for listener in listeners
+        if not _is_local(listener.rpartition("://")[2].rpartition(":")[0].strip("[]"))
+    ]
+
+
+def _is_local(host: str) -> bool:
     import ipaddress
 
-    host = listener.rpartition("://")[2].rpartition(":")[0].strip("[]")
     try:
-        local = ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        local = host == "localhost"
-    if not local:
-        tell(f"{listener} is open to other machines: {consequence}")
+        return host == "localhost"
 
 
 def absolute(path: str | None) -> str | None:
     """The path from the root."""
     return os.path.abspath(path) if path else None
-
-
-def _list_interfaces() -> None:
-    from smtpscope.display import text
-    from smtpscope.recorders.interfaces import list_interfaces
-
-    for each in list_interfaces():
-        state = "up" if each.up else "down"
-        kind = " (loopback)" if each.loopback else ""
-        addresses = ", ".join(each.addresses) or "no address"
-        click.echo(f"{text(each.name):<16} {state:<5} {text(addresses)}{kind}")
