@@ -98,7 +98,7 @@ def read(
         from smtpscope.sniffing import Sniffer
 
         with Sniffer(port) as sniffer:
-            follow_captures(files, Showing(ports=frozenset(port), sniffing=sniffer, **options))
+            follow_captures(files, Showing(ports=frozenset(port), starting=sniffer, **options))
     else:
         _review(files, port, jobs, **options)
 
@@ -111,7 +111,7 @@ def home() -> None:
 
     with Sniffer() as sniffer:
         sniffer.ready()
-        raise click.exceptions.Exit(start([], sniffing=sniffer))
+        raise click.exceptions.Exit(start([], starting=sniffer))
 
 
 @cli.command()
@@ -232,7 +232,7 @@ def _review(
                 filter=filter,
                 reveal=reveal_secrets,
                 key_logs=key_logs(tls_keylog),
-                sniffing=sniffer,
+                starting=sniffer,
             )
         raise click.exceptions.Exit(status)
     spare_collector()

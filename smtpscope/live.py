@@ -31,7 +31,7 @@ from smtpscope.places import new_recording
 from smtpscope.recorder import Recorder
 
 if TYPE_CHECKING:
-    from smtpscope.tui.sniff import Sniffing
+    from smtpscope.tui.forms import Starting
 
 IMPATIENCE = 0.5
 """Seconds after which another signal is meant as one."""
@@ -40,7 +40,7 @@ IMPATIENCE = 0.5
 class Showing(NamedTuple):
     """How sessions are shown: the options that all commands have, and the ports for SMTP.
 
-    `sniffing` starts recordings that are asked for on the screen.
+    `starting` starts recordings that are asked for on the screen.
     """
 
     ports: frozenset[int]
@@ -51,7 +51,7 @@ class Showing(NamedTuple):
     fail_on: str | None
     filter: str
     no_tui: bool
-    sniffing: Sniffing | None = None
+    starting: Starting | None = None
 
     def screen(self, *, piped: bool = False) -> bool:
         """Whether the screen is wanted, and possible."""
@@ -127,7 +127,7 @@ def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None
         key_logs=key_logs(showing.tls_keylog),
         live=True,
         recorder=recorder,
-        sniffing=showing.sniffing,
+        starting=showing.starting,
     )
     if recorder is not None:
         tell_end(recorder)

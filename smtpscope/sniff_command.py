@@ -60,7 +60,7 @@ def sniff(
     parse(options["filter"])
     ends = dict(autostop)
     sniffer = Sniffer(port)
-    showing = Showing(ports=frozenset(port), sniffing=sniffer, **options)
+    showing = Showing(ports=frozenset(port), starting=sniffer, **options)
     if detach and "sessions" in ends and not showing.screen():
         raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
     wanted = Wanted(

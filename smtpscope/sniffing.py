@@ -1,4 +1,4 @@
-"""Starts recorders of network interfaces, for the command line and for the screen.
+"""Starts recorders for the command line and for the screen: of network interfaces, and others.
 
 Who may capture gives that privilege up before anything is shown: one recorder that has it is
 started first, and waits. Who may not starts as many as are wanted, which dumpcap may help.
@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +114,7 @@ class Sniffer:
             self.close()
             self.refusal = str(error)
         else:
-            if self._user is not None and "SUDO_UID" not in os.environ and self._folder is None:
+            if self._user is not None and "SUDO_UID" not in os.environ and os.geteuid():
                 self.told = (
                     f"This goes on as {self._user.name}, who can open few files of root: to open"
                     " them, name them when smtpscope is started."
@@ -125,6 +125,10 @@ class Sniffer:
         if self._waiting is not None:
             self._waiting.stop()
             self._waiting = None
+        if self._folder is not None:
+            with suppress(OSError):
+                # Where nothing was recorded nothing is left behind.
+                self._folder.rmdir()
 
     def interfaces(self) -> list[InterfaceInfo]:
         """The interfaces of this machine. It takes a moment."""
@@ -180,6 +184,20 @@ class Sniffer:
             _check(task, self._user)
         recorder = self.take()
         recorder.begin(task)
+        self._started.append(recorder)
+        return recorder
+
+    def launch(
+        self,
+        name: str,
+        options: Sequence[tuple[str, str]],
+        more: str,
+        warn: Callable[[str], None],
+    ) -> Recorder:
+        """Begin as a proxy or a server, which takes no privilege: see `launching`."""
+        from smtpscope.launching import launch
+
+        recorder = launch(name, options, more, warn)
         self._started.append(recorder)
         return recorder
 
@@ -262,7 +280,12 @@ def _become(user: User | None) -> Path | None:
     except KeyError:
         home = "/nonexistent"
     os.environ |= {"HOME": home, "USER": user.name, "LOGNAME": user.name}
-    return None
+    if os.path.isdir(home):
+        return None
+    # Nobody has no home; recordings, mail, a CA have to lie somewhere.
+    folder = tempfile.mkdtemp(prefix="smtpscope-")
+    os.environ |= {"XDG_STATE_HOME": folder, "XDG_CACHE_HOME": folder}
+    return Path(folder)
 
 
 def _needed() -> list[Path]:

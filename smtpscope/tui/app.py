@@ -29,7 +29,7 @@ from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.themes import DARK, THEMES, theme_defaults
 
 if TYPE_CHECKING:
-    from smtpscope.tui.sniff import Sniffing
+    from smtpscope.tui.forms import Starting
 
 MAX_REBUILT = 3
 """How often the index of the same captures is made anew because it is damaged."""
@@ -42,7 +42,7 @@ LASTING = 30.0
 class ScopeApp(App[None]):
     """smtpscope on a terminal.
 
-    With `review` it shows these captures, and otherwise the home screen. `sniffing` starts
+    With `review` it shows these captures, and otherwise the home screen. `starting` starts
     recordings.
     """
 
@@ -71,11 +71,11 @@ class ScopeApp(App[None]):
         filter: str = "",
         reveal: bool = False,
         key_logs: tuple[str, ...] = (),
-        sniffing: Sniffing | None = None,
+        starting: Starting | None = None,
     ) -> None:
         super().__init__()
         self.review = review
-        self.sniffing = sniffing
+        self.starting = starting
         self.configuration = configuration
         self.memory = memory
         self._ports = ports
@@ -136,7 +136,7 @@ class ScopeApp(App[None]):
         try:
             review = Review(
                 captures,
-                ports=self._ports,
+                ports=self._ports.union(recorder.told.get("ports", ()) if recorder else ()),
                 policy=self._policy,
                 cache_limit=self.configuration.cache_size,
                 live=recorder is not None,

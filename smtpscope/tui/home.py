@@ -20,6 +20,7 @@ from smtpscope.memory import Recent
 from smtpscope.places import bundled_captures
 from smtpscope.recordings import with_recordings
 from smtpscope.tui.columns import Column, ColumnList
+from smtpscope.tui.launch import PROXY, SERVE, Form, LaunchScreen
 from smtpscope.tui.pieces import Piece
 from smtpscope.tui.prompts import AskPathScreen
 from smtpscope.tui.rowlist import RowList
@@ -73,9 +74,18 @@ class HomeScreen(ViewScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "open", "Open a capture", id="open"),
         Binding("s", "sniff", "Sniff: record a network interface", id="sniff"),
+        Binding("p", "proxy", "Proxy: stand between clients and a server", id="proxy"),
+        Binding("v", "serve", "Serve: be a mail server", id="serve"),
         Binding("d", "demo", "The captures that come with smtpscope", id="demo"),
     ]
-    hints = (("choose", "review"), ("open", "open a file"), ("sniff", "sniff"), ("demo", "demo"))
+    hints = (
+        ("choose", "review"),
+        ("open", "open a file"),
+        ("sniff", "sniff"),
+        ("proxy", "proxy"),
+        ("serve", "serve"),
+        ("demo", "demo"),
+    )
     DEFAULT_CSS = """
     HomeScreen > Vertical { height: auto; padding: 1 2; }
     HomeScreen Static { width: 100%; height: auto; }
@@ -95,6 +105,8 @@ class HomeScreen(ViewScreen[None]):
                     "See what mail clients and servers really said to each other.\n\n"
                     "[bold $scope-accent]o[/]  open a capture (pcap, pcapng; also gzip, zstd)\n"
                     "[bold $scope-accent]s[/]  sniff: record a network interface\n"
+                    "[bold $scope-accent]p[/]  proxy: stand between mail clients and a server\n"
+                    "[bold $scope-accent]v[/]  serve: be a mail server that shows every dialogue\n"
                     "[bold $scope-accent]d[/]  demo: the captures that come with smtpscope\n"
                     "[bold $scope-accent]?[/]  help: keys, signs, filters",
                     version=__version__,
@@ -107,9 +119,9 @@ class HomeScreen(ViewScreen[None]):
 
     def on_mount(self) -> None:
         self.list.focus()
-        sniffing = self.scope.sniffing
-        if sniffing is not None and sniffing.told:
-            self.scope.tell(sniffing.told)
+        starting = self.scope.starting
+        if starting is not None and starting.told:
+            self.scope.tell(starting.told)
 
     def on_screen_resume(self) -> None:
         """Recordings may have come since."""
@@ -140,10 +152,24 @@ class HomeScreen(ViewScreen[None]):
 
     def action_sniff(self) -> None:
         """Ask what is to be recorded."""
-        if self.scope.sniffing is None:
+        if self.scope.starting is None:
             self.scope.tell("Recording begins with `smtpscope sniff`.")
         else:
-            self.app.push_screen(SniffScreen(self.scope.sniffing))
+            self.app.push_screen(SniffScreen(self.scope.starting))
+
+    def action_proxy(self) -> None:
+        """Ask whom to stand between."""
+        self._launch(PROXY)
+
+    def action_serve(self) -> None:
+        """Ask what to be."""
+        self._launch(SERVE)
+
+    def _launch(self, form: Form) -> None:
+        if self.scope.starting is None:
+            self.scope.tell(f"That begins with `smtpscope {form.name}`.")
+        else:
+            self.app.push_screen(LaunchScreen(self.scope.starting, form))
 
     def action_demo(self) -> None:
         """Review the captures that come with smtpscope."""

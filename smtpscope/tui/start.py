@@ -13,7 +13,7 @@ from smtpscope.recorder import Recorder
 from smtpscope.review import Review
 
 if TYPE_CHECKING:
-    from smtpscope.tui.sniff import Sniffing
+    from smtpscope.tui.forms import Starting
 
 
 def start(
@@ -27,11 +27,11 @@ def start(
     key_logs: tuple[str, ...] = (),
     live: bool = False,
     recorder: Recorder | None = None,
-    sniffing: Sniffing | None = None,
+    starting: Starting | None = None,
 ) -> int:
     """Show captures (without any: the home screen) until the user leaves; the exit status.
 
-    `live`: the one capture grows; the `recorder` that writes it ends with the screen. `sniffing`
+    `live`: the one capture grows; the `recorder` that writes it ends with the screen. `starting`
     starts other ones.
 
     Raises `NoCaptureError` where there is nothing to show, and `FilterError`.
@@ -62,7 +62,7 @@ def start(
         filter=filter,
         reveal=reveal,
         key_logs=key_logs,
-        sniffing=sniffing,
+        starting=starting,
     )
     try:
         app.run()

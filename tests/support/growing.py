@@ -181,7 +181,7 @@ class FakeInterface:
         self.loopback = name == "lo"
 
 
-class FakeSniffing:
+class FakeStarting:
     """Stands for what starts recorders: `started` is what was asked for."""
 
     rotation = "another file is begun at 100 MB, the newest 10 are kept"
@@ -191,6 +191,8 @@ class FakeSniffing:
 
     def __init__(self, recorder: FakeRecorder | None = None, error: SmtpscopeError | None = None):
         self.started: list[tuple[str, str, str]] = []
+        self.launched: list[tuple[str, list[tuple[str, str]], str]] = []
+        self.warnings: list[str] = []
         self._recorder = recorder
         self._error = error
 
@@ -204,6 +206,15 @@ class FakeSniffing:
 
     def start(self, interface: str, filter: str, path: str) -> Any:
         self.started.append((interface, filter, path))
+        return self._begun()
+
+    def launch(self, name: str, options: Any, more: str, warn: Any) -> Any:
+        self.launched.append((name, options, more))
+        for warning in self.warnings:
+            warn(warning)
+        return self._begun()
+
+    def _begun(self) -> Any:
         if self._error is not None:
             raise self._error
         return self._recorder

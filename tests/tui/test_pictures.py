@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.growing import FakeRecorder, FakeSniffing, Growing, Talk, news
+from support.growing import FakeRecorder, FakeStarting, Growing, Talk, news
 from support.screens import LOGIN as LOGGED_IN
 from support.screens import (
     REFUSED,
@@ -33,6 +33,7 @@ from smtpscope.places import state_folder
 from smtpscope.recorder import RecorderError
 from smtpscope.review import Review
 from smtpscope.tui import home as homes
+from smtpscope.tui import launch
 from smtpscope.tui.app import ScopeApp
 from smtpscope.tui.main import MainScreen
 
@@ -190,11 +191,30 @@ async def sniff_refused(pilot: Pilot[Any]) -> None:
     await press(pilot, "s", "j", "enter")
 
 
-FORMS = (sniff, sniff_filled, sniff_refused)
+async def proxy(pilot: Pilot[Any]) -> None:
+    """The form as it opens."""
+    await press(pilot, "p")
+
+
+async def serve_filled(pilot: Pilot[Any]) -> None:
+    """The form with all that can be said, and what is wrong with it."""
+    await press(pilot, "v", "tab", "ctrl+u")
+    await write(pilot, "users")
+    await press(pilot, "tab")
+    await write(pilot, "/var/tmp/mail")
+    await press(pilot, "tab")
+    await write(pilot, "/var/tmp/serve.toml")
+    await press(pilot, "tab", "tab")
+    await write(pilot, "--hide CHUNKING")
+    await press(pilot, "enter")
+
+
+FORMS = (sniff, sniff_filled, sniff_refused, proxy, serve_filled)
 
 
 @pytest.fixture(autouse=True)
 def _recent(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "recordings_folder", lambda: Path(RECORDINGS))
     rotated = tuple(f"{RECORDINGS}/sniff-20231114-220000-77-0000{n}.pcapng" for n in (1, 2, 3))
     piped = (f"{RECORDINGS}/pipe-20230801-091500-78.pcapng",)
     found = [Recent(rotated, 1_700_003_600.0), Recent(piped, 1_690_880_000.0)]
@@ -270,7 +290,7 @@ def _app(review: Review | None, theme: str) -> ScopeApp:
         review,
         Configuration(theme=f"smtpscope-{theme}"),
         Memory(),
-        sniffing=FakeSniffing(error=RecorderError(NOT_PERMITTED, 4)),
+        starting=FakeStarting(error=RecorderError(NOT_PERMITTED, 4)),
     )
     app.animation_level = "none"
     return app

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.conversation import connection
-from support.growing import FakeRecorder, FakeSniffing, Growing, Talk
+from support.growing import FakeRecorder, FakeStarting, Growing, Talk
 from support.hostile import check, evil_capture
 from support.packets import pcap
 from support.screens import SENT, bundled, main, opened, press, read, settled, turns
@@ -117,7 +117,7 @@ async def test_no_keys_break_it_while_it_grows(
     said = list(turns(SENT.format(sender="a@x.test", recipient="b@x.test")))
     talks = [Talk(recording, said, number) for number in range(12)]
     chance = random.Random(SEED)
-    async with opened(recording.review, sniffing=FakeSniffing(recording.recorder)) as pilot:
+    async with opened(recording.review, starting=FakeStarting(recording.recorder)) as pilot:
         monkeypatch.setattr(pilot.app, "open", lambda captures: None)
         monkeypatch.setattr(pilot.app, "watch_recorder", lambda recorder: None)
         for turn in range(2):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.growing import FakeRecorder, FakeSniffing, Growing, Talk, news
+from support.growing import FakeRecorder, FakeStarting, Growing, Talk, news
 from support.screens import (
     SENT,
     lines,
@@ -58,7 +58,7 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Growing:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_interfaces_are_listed_and_any_comes_first(size: tuple[int, int]) -> None:
-    async with opened(None, size=size, sniffing=FakeSniffing()) as pilot:
+    async with opened(None, size=size, starting=FakeStarting()) as pilot:
         assert "s  sniff: record a network interface" in shown(pilot)
         await press(pilot, "s")
         listed = rows(form(pilot).list)
@@ -75,10 +75,10 @@ async def test_interfaces_are_listed_and_any_comes_first(size: tuple[int, int]) 
 
 
 async def test_enter_starts_and_what_is_recorded_is_shown(recording: Growing) -> None:
-    sniffing = FakeSniffing(recording.recorder)
-    async with opened(None, sniffing=sniffing) as pilot:
+    starting = FakeStarting(recording.recorder)
+    async with opened(None, starting=starting) as pilot:
         await press(pilot, "s", "enter")
-        assert sniffing.started == [("any", "", "")]
+        assert starting.started == [("any", "", "")]
         assert "sniffing eth0" in lines(pilot)[0]
         Talk(recording, turns(SENT.format(sender="a@x.test", recipient="b@x.test"))).go()
         await news(pilot)
@@ -86,22 +86,22 @@ async def test_enter_starts_and_what_is_recorded_is_shown(recording: Growing) ->
 
 
 async def test_interface_filter_and_file_are_what_is_recorded(recording: Growing) -> None:
-    sniffing = FakeSniffing(recording.recorder)
-    async with opened(None, sniffing=sniffing) as pilot:
+    starting = FakeStarting(recording.recorder)
+    async with opened(None, starting=starting) as pilot:
         await press(pilot, "s", "j", "j", "tab")
         await write(pilot, "host 192.0.2.25")
         await press(pilot, "tab")
         await write(pilot, "/var/tmp/mine.pcapng")
         assert "none: a file that you name grows" in shown(pilot)
         await press(pilot, "enter")
-        assert sniffing.started == [("wlan0", "host 192.0.2.25", "/var/tmp/mine.pcapng")]
+        assert starting.started == [("wlan0", "host 192.0.2.25", "/var/tmp/mine.pcapng")]
         assert main(pilot).is_current
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_the_mouse_does_it_too(recording: Growing, size: tuple[int, int]) -> None:
-    sniffing = FakeSniffing(recording.recorder)
-    async with opened(None, size=size, sniffing=sniffing) as pilot:
+    starting = FakeStarting(recording.recorder)
+    async with opened(None, size=size, starting=starting) as pilot:
         await press(pilot, "s")
         await pilot.click("#no")
         await settled(pilot)
@@ -112,13 +112,13 @@ async def test_the_mouse_does_it_too(recording: Growing, size: tuple[int, int]) 
         assert pilot.app.focused is form(pilot).query_one("#filter", Input)
         await pilot.click("#yes")
         await settled(pilot)
-        assert sniffing.started == [("eth0", "", "")]
+        assert starting.started == [("eth0", "", "")]
         assert main(pilot).is_current
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_without_permission_the_three_ways_are_told_in_full(size: tuple[int, int]) -> None:
-    async with opened(None, size=size, sniffing=FakeSniffing(error=NOT_PERMITTED)) as pilot:
+    async with opened(None, size=size, starting=FakeStarting(error=NOT_PERMITTED)) as pilot:
         await press(pilot, "s", "enter")
         said = " ".join(shown(pilot).split())
         assert str(NOT_PERMITTED) in said
@@ -128,9 +128,9 @@ async def test_without_permission_the_three_ways_are_told_in_full(size: tuple[in
 
 
 async def test_what_cannot_start_now_is_told_before_anybody_tries() -> None:
-    sniffing = FakeSniffing(error=SmtpscopeError("leave smtpscope and start it again with sudo"))
-    sniffing.refusal = "leave smtpscope and start it again with sudo"
-    async with opened(None, sniffing=sniffing) as pilot:
+    starting = FakeStarting(error=SmtpscopeError("leave smtpscope and start it again with sudo"))
+    starting.refusal = "leave smtpscope and start it again with sudo"
+    async with opened(None, starting=starting) as pilot:
         await press(pilot, "s")
         assert "start it again with sudo" in shown(pilot)
         await press(pilot, "enter")
@@ -138,11 +138,11 @@ async def test_what_cannot_start_now_is_told_before_anybody_tries() -> None:
 
 
 async def test_interfaces_that_cannot_be_listed_leave_any() -> None:
-    class Blind(FakeSniffing):
+    class Blind(FakeStarting):
         def interfaces(self) -> Any:
             raise SmtpscopeError("the interfaces cannot be listed")
 
-    async with opened(None, sniffing=Blind()) as pilot:
+    async with opened(None, starting=Blind()) as pilot:
         await press(pilot, "s")
         assert "the interfaces cannot be listed" in shown(pilot)
         assert len(rows(form(pilot).list)) == 1
@@ -151,11 +151,11 @@ async def test_interfaces_that_cannot_be_listed_leave_any() -> None:
 async def test_hostile_names_are_shown_masked() -> None:
     from support.growing import FakeInterface
 
-    class Odd(FakeSniffing):
+    class Odd(FakeStarting):
         def interfaces(self) -> list[FakeInterface]:
             return [FakeInterface("e\x1b[31m[b]", ("192.0.2.1",))]
 
-    async with opened(None, sniffing=Odd()) as pilot:
+    async with opened(None, starting=Odd()) as pilot:
         await press(pilot, "s")
         assert "\x1b" not in shown(pilot)
         assert "[b]" in shown(pilot)
@@ -164,12 +164,12 @@ async def test_hostile_names_are_shown_masked() -> None:
 async def test_who_leaves_while_it_starts_leaves_no_recorder_behind() -> None:
     recorder, begin = FakeRecorder(), threading.Event()
 
-    class Slow(FakeSniffing):
+    class Slow(FakeStarting):
         def start(self, interface: str, filter: str, path: str) -> Any:
             begin.wait(30)
             return recorder
 
-    async with opened(None, sniffing=Slow()) as pilot:
+    async with opened(None, starting=Slow()) as pilot:
         await press(pilot, "s")
         await pilot.press("enter")
         await pilot.pause()
@@ -187,8 +187,8 @@ async def test_who_leaves_while_it_starts_leaves_no_recorder_behind() -> None:
 async def test_a_second_recording_asks_before_the_first_one_ends(
     recording: Growing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sniffing = FakeSniffing(recording.recorder)
-    async with opened(None, sniffing=sniffing) as pilot:
+    starting = FakeStarting(recording.recorder)
+    async with opened(None, starting=starting) as pilot:
         await press(pilot, "s", "enter")
         first = recording.recorder
         assert first is not None
@@ -197,7 +197,7 @@ async def test_a_second_recording_asks_before_the_first_one_ends(
             tmp_path / "second", monkeypatch, recorder=FakeRecorder(doing="sniffing x")
         )
         second.adopt(monkeypatch)
-        sniffing._recorder = second.recorder
+        starting._recorder = second.recorder
         pilot.app.action_home()  # type: ignore[attr-defined]
         await settled(pilot)
         await press(pilot, "s", "enter")
@@ -217,9 +217,9 @@ async def test_where_nothing_starts_recorders_home_says_so() -> None:
 
 
 async def test_what_is_to_be_known_is_told_at_home() -> None:
-    sniffing = FakeSniffing()
-    sniffing.told = "This goes on as nobody."
-    async with opened(None, sniffing=sniffing) as pilot:
+    starting = FakeStarting()
+    starting.told = "This goes on as nobody."
+    async with opened(None, starting=starting) as pilot:
         assert told(pilot) == ["This goes on as nobody."]
 
 
