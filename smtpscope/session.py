@@ -124,6 +124,17 @@ class Session:
     secrets: bytes = b""
 
     @property
+    def tls_failed(self) -> bool:
+        """TLS was begun, and an alert or an answer in plain text ended that."""
+        info = self.tls
+        if info is None or info.established:
+            return False
+        plain = self.tls_mode == "implicit" and not info.records[Direction.SERVER]
+        return any(each.level == "fatal" for each in info.alerts) or (
+            plain and self.exchanges != []
+        )
+
+    @property
     def messages(self) -> list[Message]:
         """The messages of all transactions, whether they were accepted or not."""
         return [m for t in self.transactions if (m := message_of(t)) is not None]

@@ -64,6 +64,8 @@ def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
     last = len(session.exchanges)
     if session.tls is not None:
         meaning = "decrypted" if session.tls.decrypted else "encrypted"
+        if session.tls_failed:
+            meaning = "failed"
         yield Row(None, Direction.CLIENT, "tls", _tls(session.tls), meaning, last)
     yield from findings.rest(last)
 

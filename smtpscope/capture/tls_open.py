@@ -155,11 +155,12 @@ class TlsOpener:
     def _open(self, side: Side, record: Record, found: list[Data | Gap]) -> bool:
         """Deal with a record; False where it has to wait."""
         kind = record.header[0]
-        if not side.sealed and kind != _DATA:
-            self._take(side, Content(kind, record.payload), record.mark, found)
-            return True
-        if kind == _CHANGE and self.keys.inside:
+        if side.sealed and kind == _CHANGE and self.keys.inside:
             # For middleboxes (RFC 8446 appendix D.4): it is never sealed.
+            return True
+        # What TLS 1.3 has sealed is all of one kind: an alert may come before (RFC 8446 §5.1).
+        if kind != _DATA and (not side.sealed or self.keys.inside):
+            self._take(side, Content(kind, record.payload), record.mark, found)
             return True
         opener = self._opener(side)
         if opener is None:

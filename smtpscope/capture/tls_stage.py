@@ -24,6 +24,7 @@ from smtpscope.stream import (
 )
 
 _HANDSHAKE = b"\x16\x03"
+_CODE = b"220"
 _INJECTED = (
     "commands, which a faulty server takes for the client's under TLS (CVE-2011-0411)",
     "replies, which a faulty client takes for the server's under TLS (CVE-2020-14954)",
@@ -42,6 +43,7 @@ class TlsStage:
         self._expected: str | None = "implicit"
         self._held: list[StreamEvent] = []
         self._plain: dict[Direction, Noted] = {}
+        self._answer = b""
 
     @property
     def idle(self) -> bool:
@@ -137,12 +139,23 @@ class TlsStage:
         observer, opener = self.observer, self.opener
         assert observer is not None
         if isinstance(event, Data):
+            if self._is_plain_answer(event):
+                return [event]
             observer.feed(event)
             return [*opener.feed(event)] if opener is not None else []
         if isinstance(event, Gap):
             observer.gap(event.direction, event.length)
             return [*opener.gap(event)] if opener is not None else []
         return [event] if isinstance(event, Closed | Noted) else []
+
+    def _is_plain_answer(self, data: Data) -> bool:
+        """A server that knows no TLS here greets, or answers the client's as if it were a command:
+        its first octets are those of a reply."""
+        if data.direction is Direction.CLIENT or self.mode != "implicit":
+            return False
+        if len(self._answer) < len(_CODE):
+            self._answer += data.data[: len(_CODE) - len(self._answer)]
+        return self._answer.isdigit()
 
 
 def _record_within(octets: bytes) -> int:

@@ -33,6 +33,8 @@ def title(session: Session, row: Row) -> str:
     if row.finding is not None:
         return f"{row.finding.rule}: {row.finding.severity.word}"
     if row.kind == "tls" or row.exchange >= len(session.exchanges):
+        if session.tls_failed:
+            return "TLS: it failed"
         opened = session.tls is not None and session.tls.decrypted
         return "TLS: decrypted" if opened else "TLS: what follows is encrypted"
     if row.kind == "message":
@@ -158,7 +160,9 @@ def _tls(session: Session) -> Iterator[Fact]:
     info = session.tls
     if info is None:
         return
-    if info.decrypted:
+    if session.tls_failed:
+        yield Fact("TLS", "it failed, and nothing was said under it")
+    elif info.decrypted:
         yield Fact("TLS", "what was said under encryption is shown: there are keys")
     else:
         yield Fact("TLS", "what follows is encrypted, and is not decrypted here")
@@ -187,7 +191,7 @@ def _tls(session: Session) -> Iterator[Fact]:
     for alert in info.alerts:
         known = " ".join(filter(None, (alert.level, alert.description))) or "(encrypted)"
         yield Fact("Alert", f"{known}, from the {alert.direction.name.lower()}")
-    if not info.established:
+    if not info.established and not session.tls_failed:
         yield Fact("Outcome", "the handshake was not finished")
     client, server = info.octets
     yield Fact("Octets", f"{client:,} from the client, {server:,} from the server")

@@ -261,6 +261,14 @@ RULES: dict[str, Rule] = {
         "The user checks name and password and whether the account may use SMTP with this"
         " mechanism. Not to be repeated unchanged: many servers lock the account.",
     ),
+    "login-unavailable": Rule(
+        "warning",
+        "the server does not take this login here",
+        "RFC 4954 §4",
+        "Name and password were not looked at. The client chooses a mechanism that the server"
+        " offers; where it offers no login at all, the client starts TLS first, or uses the"
+        " server's port for submission (587, 465).",
+    ),
     "login-retried": Rule(
         "chat",
         "a login failed before another one succeeded",
@@ -316,7 +324,8 @@ RULES: dict[str, Rule] = {
 }
 
 _COMMANDS = ENVELOPE | MESSAGE | HELLO | LOGIN
-_FOR_THE_FORM = frozenset({"command-not-understood", "login-refused"})
+_FOR_THE_FORM = frozenset({"command-not-understood", "login-refused", "login-unavailable"})
+_LOGINS = frozenset({"login-refused", "login-unavailable"})
 _NULL_SENDER = frozenset({"sender-refused", "sender-domain-unknown", "content-refused"})
 _POSTMASTER = frozenset({"recipient-refused", "user-unknown"})
 
@@ -346,17 +355,18 @@ def _refusal(step: Step) -> Iterable[Defect]:
     if rule is None or (rule in _FOR_THE_FORM and step.exchange.defects):
         # What the client did wrong is told with the command.
         return ()
-    if rule == "login-refused":
-        return _login(step, reply)
+    if rule in _LOGINS:
+        return _login(step, reply, rule)
     return (_refused(rule, verb, reply, step.exchange),)
 
 
-def _login(step: Step, reply: Reply) -> Iterable[Defect]:
+def _login(step: Step, reply: Reply, rule: str) -> Iterable[Defect]:
     """A refused login, once for each mechanism and name."""
     auth, last = step.exchange.auth, step.session.auths[-1:]
     if auth is None or auth.cancelled:
         return ()
-    rule = "login-retried" if last and last[0].code == 235 else "login-refused"
+    if last and last[0].code == 235:
+        rule = "login-retried"
     login = f"{auth.mechanism} {_text(auth.identity or b'')}"
     return once(step, rule, reply.span, _told(reply, "AUTH"), login)
 

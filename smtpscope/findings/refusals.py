@@ -287,6 +287,21 @@ CAUSES = (
         "5",
         words=("spam", "virus", "malware", "unsolicited", "phish", "banned"),
     ),
+    Cause(
+        "login-unavailable",
+        LOGIN,
+        "5",
+        enhanced="X.5.1 X.5.4",
+        words=(
+            "not advertised",
+            "mechanism not supported",
+            "mechanism not available",
+            "unrecognized authentication type",
+            "unrecognised authentication type",
+            "no mechanism available",
+        ),
+        codes=frozenset({500, 502, 503, 504}),
+    ),
     Cause("user-not-local", RECIPIENT, "5", enhanced="X.1.6", codes=frozenset({551})),
     Cause(
         "server-trouble",

@@ -87,10 +87,11 @@ RULES: dict[str, Rule] = {
         "acts on it. A peer that sends this is broken, or somebody injected it.",
     ),
     "tls-on-plain-port": Rule(
-        "note",
+        "warning",
         "the client began with a TLS handshake where the server speaks plain text",
         "RFC 8314 §3.3",
-        "Set the client to STARTTLS on this port, or to port 465 for TLS from the first octet.",
+        "Set the client to STARTTLS on this port, or to the port on which the server speaks TLS"
+        " from the first octet (465). If that is this one, its administrator has to turn it on.",
     ),
     "backdoor-command": Rule(
         "warning",

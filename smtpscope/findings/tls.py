@@ -106,12 +106,13 @@ def _tls(session: Session, state: State) -> Iterator[Defect]:
     info = session.tls
     if info is None:
         return
-    where = Span(Direction.SERVER, *_handshake_at(session))
+    where = _handshake_at(session, Direction.SERVER)
     if info.version in _OLD:
         yield Defect("tls-old-version", where, str(info.version))
     if info.cipher is not None:
         yield from _suite(info.cipher, where)
-    answered = info.records[Direction.SERVER] or not info.octets[Direction.SERVER]
+    said = info.octets[Direction.SERVER] or session.exchanges
+    answered = info.records[Direction.SERVER] or not said
     if not answered and session.tls_mode == "implicit":
         yield Defect("tls-on-plain-port", Span(Direction.CLIENT, 0, 0), "no TLS came back")
     elif not info.established:
@@ -120,12 +121,13 @@ def _tls(session: Session, state: State) -> Iterator[Defect]:
         yield from _certificate(info.certificate, info, session, where)
 
 
-def _handshake_at(session: Session) -> tuple[int, int]:
+def _handshake_at(session: Session, direction: Direction) -> Span:
     """The TLS that begins behind STARTTLS has no octets of its own to point at."""
     for exchange in reversed(session.exchanges):
-        if exchange.command is not None and exchange.command.verb == "STARTTLS" and exchange.reply:
-            return exchange.reply.span[1:]
-    return 0, 0
+        command, reply = exchange.command, exchange.reply
+        if command is not None and command.verb == "STARTTLS" and reply is not None:
+            return command.span if direction is Direction.CLIENT else reply.span
+    return Span(direction, 0, 0)
 
 
 def _suite(cipher: str, where: Span) -> Iterator[Defect]:
@@ -141,9 +143,8 @@ def _suite(cipher: str, where: Span) -> Iterator[Defect]:
 def _failure(info: TlsInfo, session: Session) -> Iterator[Defect]:
     for alert in info.alerts:
         if alert.level == "fatal":
-            start, end = _handshake_at(session) if alert.direction is Direction.SERVER else (0, 0)
             who = alert.direction.name.lower()
-            where = Span(alert.direction, start, end)
+            where = _handshake_at(session, alert.direction)
             yield Defect("tls-handshake-failed", where, f"the {who} says {alert.description}")
             return
 

@@ -13,7 +13,7 @@ from smtpscope.session import Finding, Session, Severity
 from smtpscope.stream import Direction
 
 EXPECTED = {
-    "exim-auth-refused.pcap": {"auth-base64", "auth-in-cleartext", "login-refused"},
+    "exim-auth-refused.pcap": {"auth-base64", "auth-in-cleartext", "login-unavailable"},
     "exim-closed.pcap": {"data-unfinished"},
     "exim-errors.pcap": {
         *("mail-before-hello", "rcpt-before-mail", "nested-mail", "turn"),
