@@ -62,6 +62,35 @@ def test_how_a_session_ended_without_quit(end: str, state: str) -> None:
     assert session.state == state
 
 
+ALERT = b"\x15\x03\x03\x00\x02\x02\x30"
+"""Fatal: unknown_ca."""
+
+
+@pytest.mark.parametrize("who", ["C", "S"])
+def test_an_alert_behind_starttls_is_told_where_tls_began(who: str) -> None:
+    turns = [*HELLO, ("C", b"STARTTLS\r\n"), ("S", b"220 go\r\n"), ("C", RECORD[:10])]
+    (session,) = sessions(connection([*turns, (who, ALERT)]))
+    (failed,) = [each for each in session.findings if each.rule == "tls-handshake-failed"]
+    exchange = session.exchanges[-1]
+    assert exchange.command is not None
+    assert exchange.command.verb == "STARTTLS"
+    assert failed.span == (exchange.command.span if who == "C" else exchange.replies[0].span)
+    assert session.tls_failed
+
+
+@pytest.mark.parametrize("answer", [b"220 mx.test ESMTP\r\n", b"500 what?\r\n"])
+@pytest.mark.parametrize("server", [25, 465])
+def test_plain_text_that_answers_tls_is_shown(answer: bytes, server: int) -> None:
+    turns = [("C", RECORD[:10]), ("S", answer), ("S", b"421 bye\r\n")]
+    (session,) = sessions(connection(turns, server=server))
+    lines = [reply.lines for exchange in session.exchanges for reply in exchange.replies]
+    assert lines == [(answer[4:-2],), (b"bye",)]
+    assert "tls-on-plain-port" in rules(session)
+    assert session.tls_failed
+    assert session.tls is not None
+    assert session.tls.octets == [10, 0]
+
+
 def test_sessions_come_in_the_order_of_their_first_packets() -> None:
     long = list(connection([*HELLO, *MAIL, *QUIT], client=1))
     short = list(connection([*HELLO, *QUIT], client=2, start=START + STEP // 2))

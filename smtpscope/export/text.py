@@ -97,20 +97,14 @@ def _details(session: Session) -> Iterator[str]:
 
 def _envelope(transaction: Transaction) -> str:
     sender = _address(transaction.reverse_path)
-    taken = [each for each in transaction.recipients if not _refused(each)]
-    refused = [each for each in transaction.recipients if _refused(each)]
+    taken = [each for each in transaction.recipients if not each.left_out]
+    refused = [each for each in transaction.recipients if each.left_out]
     shown = f"mail from {sender}"
     if taken:
         shown += f" to {_recipients(taken)}"
     if refused:
         shown += f", refused for {_recipients(refused)}"
     return f"{shown}: {_outcome(transaction)}"
-
-
-def _refused(recipient: Recipient) -> bool:
-    """At once, or after the message (LMTP, PRDR)."""
-    delivery = recipient.delivery
-    return recipient.refused or (delivery is not None and not delivery.accepted)
 
 
 def _outcome(transaction: Transaction) -> str:

@@ -5,7 +5,7 @@ RFC 5321 §3.3, §4.5.3.2.6; RFC 1870 §6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from smtpscope.findings.rule import Checks, Rule
 from smtpscope.findings.walk import State, Step
@@ -48,14 +48,16 @@ RULES: dict[str, Rule] = {
 
 def _envelope(step: Step) -> Iterable[Defect]:
     """What the reply to a message means for its envelope."""
-    exchange, state, reply = step.exchange, step.state, step.reply
-    if not exchange.last or reply is None or not reply.accepted:
+    exchange, state = step.exchange, step.state
+    if not exchange.last or not any(each.accepted for each in exchange.replies):
         return ()
     found = []
-    if state.refused and state.accepted:
-        total = state.refused + state.accepted
-        detail = f"{state.refused:,} of {total:,} refused"
-        found.append(Defect("partial-refusal", reply.span, detail))
+    taken, total = _taken(exchange.replies, state.accepted), state.refused + state.accepted
+    if 0 < taken < total:
+        telling = next((each for each in exchange.replies if not each.accepted), step.reply)
+        assert telling is not None
+        detail = f"{total - taken:,} of {total:,} refused"
+        found.append(Defect("partial-refusal", telling.span, detail))
     limit = _offered_size(state)
     content = exchange.content
     if limit and isinstance(content, Content) and content.message is not None:
@@ -65,6 +67,16 @@ def _envelope(step: Step) -> Iterable[Defect]:
             detail = f"{size:,} octets sent, {limit:,} offered"
             found.append(Defect("over-size-limit", step.command.span, detail))
     return found
+
+
+def _taken(replies: Sequence[Reply], accepted: int) -> int:
+    """For how many of the `accepted` recipients the server took the message."""
+    if len(replies) < 2:
+        return accepted if replies and replies[0].accepted else 0
+    if replies[0].code == 353:
+        # PRDR: one reply for each recipient, and one for the message.
+        replies = replies[1:-1] if replies[-1].accepted else ()
+    return sum(each.accepted for each in replies)
 
 
 def _declared(step: Step) -> Iterable[Defect]:

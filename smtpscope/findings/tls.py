@@ -112,7 +112,7 @@ def _tls(session: Session, state: State) -> Iterator[Defect]:
     if info.cipher is not None:
         yield from _suite(info.cipher, where)
     said = info.octets[Direction.SERVER] or session.exchanges
-    answered = info.records[Direction.SERVER] or not said
+    answered = info.established or info.records[Direction.SERVER] or not said
     if not answered and session.tls_mode == "implicit":
         yield Defect("tls-on-plain-port", Span(Direction.CLIENT, 0, 0), "no TLS came back")
     elif not info.established:

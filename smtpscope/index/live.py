@@ -13,7 +13,7 @@ from pathlib import Path
 from smtpscope.findings.walk import Policy
 from smtpscope.following import Follower, Watched
 from smtpscope.index.rows import Progress, Row, RowWriter
-from smtpscope.index.schema import entry_of
+from smtpscope.index.schema import MESSAGE_CODE, entry_of
 
 PERIOD = 0.05
 """Seconds from one writing to the next where there is something to write."""
@@ -121,12 +121,13 @@ class LiveWriter:
         else:
             # Rows of messages are not written anew: those with an outcome will not change.
             known = 0
-            while known < len(messages) and messages[known][-3] is not None:
+            while known < len(messages) and messages[known][MESSAGE_CODE] is not None:
                 known += 1
             entry = entry._replace(messages=messages[:known])
             self._messages[number] = max(known, written or 0)
             now = time.monotonic()
             self._due[number] = now + SHARE * (now - before)
         new = entry.messages[written or 0 :]
-        self._accepted += sum(code is not None and 200 <= int(code) < 300 for *_, code, _, _ in new)
+        codes = [message[MESSAGE_CODE] for message in new]
+        self._accepted += sum(code is not None and 200 <= int(code) < 300 for code in codes)
         return Row(number, 0, entry, written or 0)

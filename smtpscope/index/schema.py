@@ -17,7 +17,7 @@ from smtpscope.session import Session, message_of
 from smtpscope.smtp.transaction import Transaction
 from smtpscope.smtp.values import Reply
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the tables, or what is decoded into them, change."""
 
 APPLICATION = 0x534D5450
@@ -46,10 +46,14 @@ CREATE TABLE sessions (
 CREATE TABLE details (id INTEGER PRIMARY KEY, packets BLOB, beside TEXT, secrets BLOB);
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, session INTEGER, ordinal INTEGER, time INTEGER, sender TEXT,
-    recipients TEXT, subject TEXT, size INTEGER, code INTEGER, parts INTEGER, attachments INTEGER
+    recipients TEXT, subject TEXT, size INTEGER, code INTEGER, parts INTEGER, attachments INTEGER,
+    taken INTEGER, wanted INTEGER
 );
 CREATE INDEX messages_of ON messages (session);
 """
+
+MESSAGE_CODE = 6
+"""Where the code of the reply stands in the columns of `messages` from `ordinal` on."""
 
 INTERNED = ("banner", "helo", "sni", "auth", "codes", "verbs", "enhanced", "rules")
 """The columns of `sessions` that name a row of `texts`, in the order of the table's end."""
@@ -195,6 +199,10 @@ def _message(
     if message is None:
         return None
     reply = transaction.reply
+    if transaction.completed and reply is not None and not reply.accepted:
+        # Refused for some: what it is known by is that others have it.
+        others = (each.delivery for each in transaction.recipients)
+        reply = next((each for each in others if each is not None and each.accepted), reply)
     sender = transaction.reverse_path
     return (
         ordinal,
@@ -208,6 +216,8 @@ def _message(
         reply.code if reply is not None else None,
         message.parts,
         len(message.attachments),
+        transaction.taken,
+        len(transaction.recipients),
     )
 
 

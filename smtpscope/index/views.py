@@ -60,7 +60,8 @@ class SessionRow(NamedTuple):
 
 
 class MessageRow(NamedTuple):
-    """A row of the list of messages; `code` is None where no answer was seen."""
+    """A row of the list of messages; `code` is None where no answer was seen. The server took it
+    for so many (`taken`) of those for whom the client `wanted` that."""
 
     id: int
     session: int
@@ -73,6 +74,8 @@ class MessageRow(NamedTuple):
     code: int | None
     parts: int
     attachments: int
+    taken: int
+    wanted: int
 
 
 class Table(NamedTuple):

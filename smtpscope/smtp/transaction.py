@@ -31,6 +31,11 @@ class Recipient:
     def refused(self) -> bool:
         return self.reply is not None and not self.reply.accepted
 
+    @property
+    def left_out(self) -> bool:
+        """It does not get the message: it was refused at once, or after it (LMTP, PRDR)."""
+        return self.refused or (self.delivery is not None and not self.delivery.accepted)
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -48,6 +53,11 @@ class Transaction:
     via: str | None = None
     reply: Reply | None = None
     completed: bool = False
+
+    @property
+    def taken(self) -> int:
+        """The recipients for whom the server took responsibility."""
+        return sum(not each.left_out for each in self.recipients) if self.completed else 0
 
 
 class Transactions:

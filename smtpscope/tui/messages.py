@@ -54,8 +54,6 @@ class MessageCells:
         row = self._listing.row(index)
         if row is None:
             return []
-        klass = row.code // 100 if row.code is not None else 0
-        outcome = f"{row.code} {_OUTCOMES.get(klass, '')}" if row.code is not None else "no answer"
         return [
             Piece(str(row.id), "dim"),
             Piece(date(row.time, utc=self._main.time_mode == "utc"), "time"),
@@ -64,8 +62,18 @@ class MessageCells:
             Piece(text(row.subject, 300) if row.subject else "(no subject)", "message"),
             Piece(str(row.parts)),
             Piece(octets(row.size)),
-            Piece(outcome, f"reply{klass}" if klass in _OUTCOMES else "warning"),
+            _outcome(row),
         ]
+
+
+def _outcome(row: MessageRow) -> Piece:
+    if row.code is None:
+        return Piece("no answer", "warning")
+    if 0 < row.taken < row.wanted:
+        return Piece(f"{row.taken}/{row.wanted} accepted", "warning")
+    klass = row.code // 100
+    style = f"reply{klass}" if klass in _OUTCOMES else "warning"
+    return Piece(f"{row.code} {_OUTCOMES.get(klass, '')}", style)
 
 
 class MessagesPane(Container):

@@ -30,7 +30,7 @@ COLUMNS = (
     Column("from", "from", 12, 2, priority=6),
     Column("to", "to", 12, 2, priority=6),
     Column("messages", "msgs", 4, priority=2, right=True),
-    Column("last", "last", 9, priority=9),
+    Column("last", "outcome", 9, priority=9),
     Column("tls", "tls", 5, priority=4),
     Column("duration", "time", 7, priority=5, right=True),
     Column("severity", "!", 4, priority=9),

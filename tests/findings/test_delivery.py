@@ -109,8 +109,32 @@ def test_each_refused_delivery_of_lmtp_is_told_with_its_recipient() -> None:
         "S: 452 4.2.2 Over quota",
         *QUIT,
     )
-    assert [each.rule for each in found] == ["mailbox-full"]
-    assert "eve@example.org: 452 4.2.2 (mailbox is full)" in found[0].summary
+    assert [each.rule for each in found] == ["partial-refusal", "mailbox-full"]
+    assert "1 of 2 refused" in found[0].summary
+    assert "eve@example.org: 452 4.2.2 (mailbox is full)" in found[1].summary
+
+
+# PRDR has one reply for each recipient, and one for the message (draft-hall-prdr §2)
+@pytest.mark.parametrize(
+    ("final", "rules"), [("250 2.0.0 Ok", ["partial-refusal"]), ("550 5.7.1 No", [])]
+)
+def test_a_message_refused_for_some_behind_its_end_is_refused_in_part(
+    final: str, rules: list[str]
+) -> None:
+    found = told(
+        *HELLO,
+        *MAIL,
+        *RCPT,
+        "C: RCPT TO:<eve@example.org>",
+        "S: 250 Ok",
+        *DATA,
+        "S: 353 one by one",
+        "S: 250 2.0.0 Ok",
+        "S: 550 5.7.1 Not for her",
+        f"S: {final}",
+        *QUIT,
+    )
+    assert [each.rule for each in found if each.rule == "partial-refusal"] == rules
 
 
 def test_a_refusal_that_follows_from_another_is_not_told_again() -> None:
