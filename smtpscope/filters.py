@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ _GRAMMAR = r"""
 _NAMES = {
     "WORD": "a field or a word",
     "QUOTED": "a quoted text",
-    "OPERATOR": "an operator (== != < <= > >= ~ in)",
+    "OPERATOR": "an operator (== ~ <)",
     "_OR": "or",
     "_AND": "and",
     "_NOT": "not",
@@ -84,6 +85,17 @@ _EXPECTED = {
     "time": "a time such as 2026-11-24, 2026-11-24T09:30 or 2026-11-24T09:30:05.25Z",
     "severity": "chat, note, warning or error",
 }
+
+
+_CLOSED = {
+    "finding": "a rule (smtpscope explain --rules)",
+    "group": "a group of findings",
+    "state": "how a session ended",
+    "tls": "how TLS began",
+}
+"""Fields of text whose values are all known, and what is expected of them."""
+MAX_NAMED = 10
+"""So many known values are told in an error; of more only what is nearest."""
 
 
 class FilterError(UsageError):
@@ -252,7 +264,7 @@ class _Compiler(Transformer[Token, Node]):
         name, operator, value = children
         field = _field(name)
         if field.kind == "text":
-            return _text_test(name.lower(), operator, value)
+            return _text_test(name.lower(), operator, _known(name.lower(), operator, value))
         if operator == "~":
             raise FilterError(operator.column or 1, f"== != < <= > >= or in behind {name}")
         wanted = _number(field.kind, value)
@@ -271,7 +283,8 @@ class _Compiler(Transformer[Token, Node]):
         name, *values = children
         field = _field(name)
         if field.kind == "text":
-            texts = frozenset(_unquoted(value).lower() for value in values)
+            known = [_known(name.lower(), "in", value) for value in values]
+            texts = frozenset(_unquoted(value).lower() for value in known)
             return Test(
                 name.lower(),
                 "in",
@@ -302,6 +315,23 @@ def _field(name: Token) -> Field:
     if field is None:
         raise FilterError(name.column or 1, f"a field: {', '.join(FIELDS)}")
     return field
+
+
+def _known(name: str, operator: str, value: Token) -> Token:
+    """A value as sessions have it. Raises `FilterError` where none can have it."""
+    if operator == "~":
+        return value
+    text = _unquoted(value).lower()
+    if name == "tls.version" and re.fullmatch(r"1\.[0-3]", text):
+        # As the list has it.
+        return Token.new_borrow_pos("WORD", f"TLSv{text}", value)
+    closed = _known_values(name) if name in _CLOSED else []
+    if closed and text not in closed:
+        shown = closed if len(closed) <= MAX_NAMED else get_close_matches(text, closed, 3)
+        raise FilterError(
+            value.column or 1, _CLOSED[name] + (f": {', '.join(shown)}" * bool(shown))
+        )
+    return value
 
 
 def _text_test(name: str, operator: Token, value: Token) -> Test:
@@ -388,7 +418,10 @@ def _expected(error: UnexpectedInput, text: str) -> str:
             return "== (two equals signs)"
         names = error.allowed or set()
     elif isinstance(error, UnexpectedToken):
-        names = error.accepts or error.expected
+        names = set(error.accepts or error.expected)
+        if "OPERATOR" in names:
+            # It is one.
+            names.discard("_IN")
     else:
         names = set()
     if names == {"WORD", "QUOTED"}:

@@ -75,7 +75,7 @@ def matches(text: str, session: Session = SESSION) -> bool:
         "enhanced == 5.1.1",
         "state == quit",
         "auth == PLAIN and auth.user == ann",
-        "finding == password-in-cleartext or finding ~ auth",
+        "finding == auth-in-cleartext or finding ~ auth",
         "severity >= warning",
         "group == security",
         "client == 192.0.2.1 and server == 192.0.2.2:25 and port == 25",
@@ -118,6 +118,12 @@ def test_and_binds_closer_than_or() -> None:
     assert not matches("(code == 550 or code == 1) and code == 2")
 
 
+def test_versions_of_tls_may_be_written_as_the_list_has_them() -> None:
+    for text in ("tls.version == 1.3", 'tls.version == "1.3"', "tls.version in (1.2, 1.3)"):
+        assert str(parse(text).node).lower().count("tlsv1.3") == 1
+    assert "tlsv" not in str(parse("tls.version ~ 1.3").node).lower()
+
+
 @pytest.mark.parametrize(
     ("text", "column", "expected"),
     [
@@ -141,6 +147,11 @@ def test_and_binds_closer_than_or() -> None:
         ("(" * 51 + "tls" + ")" * 51, 1, "no more than 50"),
         ("not " * 51 + "tls", 1, "no more than 50"),
         ("x" * 2001, 2001, "no more than"),
+        # What no session can be: nobody would know why nothing is shown.
+        ("state == gone", 10, "quit, closed, reset, open"),
+        ("tls in (starttls, 1.3)", 19, "starttls, implicit"),
+        ("group != bogus", 10, "a group of findings: sequence"),
+        ("finding == user-unknwon", 12, "--rules): user-unknown"),
     ],
 )
 def test_a_mistake_is_told_with_its_column(text: str, column: int, expected: str) -> None:

@@ -96,7 +96,8 @@ def entry_of(session: Session) -> Entry:
     """What the index keeps of a session that is complete."""
     last = _deciding(session)
     sizes = [message.size for message in session.messages]
-    told = [finding.severity for finding in session.findings if finding.severity]
+    severities = [finding.severity for finding in session.findings]
+    worst = max(severities, default=-1)
     columns = (
         session.number,
         session.start,
@@ -111,8 +112,8 @@ def entry_of(session: Session) -> Entry:
         (session.tls.version or session.tls.offered) if session.tls is not None else None,
         last.code if last is not None else None,
         str(last.enhanced) if last is not None and last.enhanced is not None else None,
-        max([finding.severity for finding in session.findings], default=-1),
-        len(told),
+        worst,
+        sum(each == worst for each in severities) if worst > 0 else 0,
         len(session.exchanges) + session.dropped,
         len(sizes),
         sum(sizes),

@@ -7,6 +7,7 @@ so it belongs in a thread. Damage is told as `DamagedError`: the index is then m
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ SEARCHED = 20_000
 """Rows that are searched at once."""
 
 _searches = count()
+_CODE = re.compile(r"[2-5][0-9]{2}")
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 class DamagedError(SmtpscopeError):
@@ -284,7 +287,7 @@ class View:
     def search_words(self, words: str, position: int, *, backwards: bool = False) -> int | None:
         """The same for a row that has these words itself, in any case."""
         if not self._table.searched:
-            return self.search(parse(quoted(words)), position, backwards=backwards)
+            return self.search(_spoken_of(words), position, backwards=backwards)
         wanted = words.lower()
 
         def mentions(*values: str | None) -> bool:
@@ -447,6 +450,16 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA temp_store = FILE")
         connection.execute("PRAGMA cache_size = -4000")
         return connection
+
+
+def _spoken_of(words: str) -> Filter:
+    """The sessions in which these words are, or a reply that has them for its code."""
+    ways = [quoted(words)]
+    if _CODE.fullmatch(words):
+        ways.append(f"code == {words}")
+    elif _ENHANCED.fullmatch(words):
+        ways.append(f"enhanced == {words}")
+    return parse(" or ".join(ways))
 
 
 def _spoken(value: str | None) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
+from textual.binding import Binding, BindingType
 
 from smtpscope.compare import CHANGED, LEFT, RIGHT, SAME, Pair, Range, compare
+from smtpscope.display import text
 from smtpscope.session import Session
 from smtpscope.stream import Direction
 from smtpscope.transcript import Row, rows
@@ -39,15 +41,29 @@ def _side(row: Row | None, width: int, ranges: list[Range], style: str) -> Line:
         word = row.finding.severity.word
         usual, sign = style or word, SYMBOLS[word]
     line: Line = [Piece(f"{sign} ", "dim")]
-    at, room = 0, width - 2
+    room = width - 2
+    at = _first_shown(row.text, ranges, room)
+    if at:
+        line.append(Piece("…", "dim"))
+        room -= 1
     for start, end in [*ranges, (len(row.text), len(row.text))]:
-        for part, look in ((row.text[at:start], usual), (row.text[start:end], "match")):
+        for part, look in ((row.text[at:start], usual), (row.text[max(start, at) : end], "match")):
             if part and room > 0:
-                shown = part if cell_len(part) <= room else set_cell_size(part, room - 1) + "…"
+                behind = start + len(part) < len(row.text) if look == "match" else True
+                fits = cell_len(part) < room or (cell_len(part) == room and not behind)
+                shown = part if fits else set_cell_size(part, room - 1) + "…"
                 line.append(Piece(shown, look))
                 room -= cell_len(shown)
-        at = end
+        at = max(end, at)
     return [*line, Piece(" " * room)]
+
+
+def _first_shown(said: str, ranges: list[Range], room: int) -> int:
+    """Where a line begins to be shown, so that its first difference is."""
+    first = ranges[0][0] if ranges else 0
+    if cell_len(said) <= room or cell_len(said[:first]) < room * 2 // 3:
+        return 0
+    return max(first - room // 3, 0)
 
 
 class Comparison(NamedTuple):
@@ -59,7 +75,11 @@ class Comparison(NamedTuple):
     @classmethod
     def of(cls, left: Session, right: Session, *, reveal: bool = False) -> Comparison:
         pairs = compare(*(list(rows(each, reveal=reveal)) for each in (left, right)))
-        return cls(f"Session {left.number} and session {right.number}", pairs)
+        names = [f"session {each.number}" for each in (left, right)]
+        if left.capture != right.capture:
+            captures = (text(each.capture, 40) for each in (left, right))
+            names = [f"{name} of {capture}" for name, capture in zip(names, captures, strict=True)]
+        return cls(f"S{names[0][1:]} and {names[1]}", pairs)
 
 
 class _Pairs:
@@ -79,6 +99,10 @@ class _Pairs:
 class CompareScreen(ViewScreen[None]):
     """Two dialogues, one beside the other; n goes to the next difference."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "search_next(1)", "Next difference, or match", id="search_next"),
+        Binding("N", "search_next(-1)", "Previous difference, or match", id="search_previous"),
+    ]
     hints = (("search_next", "next difference"),)
     DEFAULT_CSS = """
     CompareScreen RowList { height: 1fr; }

@@ -100,8 +100,10 @@ class FilterBar(Container):
             super().__init__()
             self.kept = kept
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        """`key` is the one that leads here."""
         super().__init__()
+        self._key = key
         self.history: list[str] = []
         self._recalled = -1
         self._told = ""
@@ -110,7 +112,7 @@ class FilterBar(Container):
     def compose(self) -> ComposeResult:
         yield Static(Content(" ▸ "), classes="prompt")
         field = _Field(
-            placeholder="f filters: code >= 500 and to ~ example.org",
+            placeholder=f"{self._key} filters: code >= 500 and to ~ example.org",
             suggester=_Completion(),
             select_on_focus=False,
         )
@@ -147,8 +149,8 @@ class FilterBar(Container):
     def tell(self, text: str) -> None:
         """Show how much the filter shows."""
         self._told = text
-        if not self.has_class("-wrong") and not self.field.has_focus:
-            self._show(text)
+        if not self.has_class("-wrong"):
+            self._hint()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

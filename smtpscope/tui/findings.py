@@ -167,6 +167,7 @@ class FindingsPane(Container):
 
     def _show(self, rows: list[Told]) -> None:
         self._rows = rows
+        self.list.placeholder = self._main.none("nothing was found")
         key, descending = self._sort
         rows.sort(key=_ORDERS[key], reverse=descending)  # type: ignore[arg-type]
         cursor = self.list.cursor

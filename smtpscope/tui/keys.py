@@ -40,13 +40,18 @@ _NAMES = {
 
 MODULES = (
     *("app", "main", "sessions", "rowlist", "columns", "views", "message", "messages", "octets"),
-    *("ladder", "compare", "statistics", "table", "home", "help", "exporting", "sniff"),
+    *("ladder", "compare", "statistics", "table", "home", "help", "exporting", "forms"),
 )
 
 
 def key_name(binding: Binding) -> str:
     """The key of a binding as a user knows it."""
-    modifiers, _, key = binding.key.rpartition("+")
+    return named_key(binding.key)
+
+
+def named_key(key: str) -> str:
+    """A key as a user knows it; the first of several, comma-separated."""
+    modifiers, _, key = key.partition(",")[0].strip().rpartition("+")
     name = _NAMES.get(key, key)
     return f"{modifiers.title()}+{name.upper()}" if modifiers else name
 

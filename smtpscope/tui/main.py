@@ -6,7 +6,7 @@ to it.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from textual import events
 from textual.app import ComposeResult
@@ -25,9 +25,10 @@ from smtpscope.tui.dialogue import TIME_MODES
 from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.findings import FindingsPane
+from smtpscope.tui.keys import named_key
 from smtpscope.tui.messages import MessagesPane
 from smtpscope.tui.rowlist import RowList
-from smtpscope.tui.sessions import SessionsPane
+from smtpscope.tui.sessions import NARROW, SessionsPane
 from smtpscope.tui.statistics import StatisticsPane
 from smtpscope.tui.table import TablePane
 from smtpscope.tui.title import title
@@ -40,6 +41,9 @@ FIGURES = 1.0
 SMALLEST = (60, 16)
 """Columns and lines below which nothing useful fits."""
 
+MAX_NARROWED = 20
+"""Filters of other views that Esc takes back."""
+
 TABS = (
     ("sessions-pane", "Sessions"),
     ("messages-pane", "Messages"),
@@ -49,15 +53,23 @@ TABS = (
 )
 TABLE = 4
 HINTS = (
-    ("search", "search"),
+    ("finding_next", "finding"),
     ("filter", "filter"),
-    ("finding_next", "next finding"),
     ("message", "message"),
+    ("search", "search"),
     ("bytes", "bytes"),
     ("export", "export"),
     ("ladder", "ladder"),
 )
-LIVE_HINTS = (("follow", "follow"), ("pause", "pause"), *HINTS)
+LIVE_HINTS = (*HINTS[:1], ("follow", "follow"), ("pause", "pause"), *HINTS[1:])
+
+
+class _Narrowed(NamedTuple):
+    """A filter that a row of another view has brought; Esc leads back to `before` and `tab`."""
+
+    filter: str
+    before: str
+    tab: int
 
 
 class MainScreen(ScopeScreen[None]):
@@ -104,6 +116,19 @@ class MainScreen(ScopeScreen[None]):
         self._counted: Progress | None = None
         self._ended = False
         self._wanted: int | None = None
+        self._narrowed: list[_Narrowed] = []
+
+    def none(self, words: str) -> str:
+        """What is said where nothing is to be shown: `words`, and whether the filter has to do
+        with it."""
+        if not self.sessions.listing.filter.text.strip():
+            return words
+        return f"{words} with this filter: {self.filter_key}, then Esc clears it"
+
+    @property
+    def filter_key(self) -> str:
+        """The key that leads to the filter."""
+        return named_key(self.scope.configuration.keys.get("filter", "f"))
 
     def compose(self) -> ComposeResult:
         # Before anything is shown.
@@ -115,7 +140,7 @@ class MainScreen(ScopeScreen[None]):
         self.statistics = StatisticsPane(self)
         self._panes = (self.sessions, self.messages, self.findings, self.statistics, self.table)
         yield Bar(id="title", fixed=3)
-        yield FilterBar()
+        yield FilterBar(self.filter_key)
         # The other views are mounted when they are first looked at.
         with ContentSwitcher(initial=TABS[0][0]):
             yield self.sessions
@@ -144,6 +169,7 @@ class MainScreen(ScopeScreen[None]):
         width, height = event.size
         small = width < SMALLEST[0] or height < SMALLEST[1]
         self.set_class(small, "-small")
+        self.call_after_refresh(self._keys)
         if small:
             self.query_one(".cover", Static).update(
                 Content(
@@ -294,19 +320,27 @@ class MainScreen(ScopeScreen[None]):
             # Another screen has taken this one's place before it was shown.
             return
         items = []
+        # Where there is little room, a key behind them is worth more than what keeps them apart.
+        apart = " " if self.size.width >= NARROW else ""
         for index, (_, name) in enumerate(TABS):
             style = "head" if index == self.tab else ""
-            items.append(Item(f" {name} ", style, f"screen.tab({index})", f" {index + 1}"))
-        items.append(Item("│ ", "dim"))
+            items.append(Item(f" {name}{apart}", style, f"screen.tab({index})", f" {index + 1}"))
+        items.append(Item("│ " if apart else " │ ", "dim"))
         self.tell_keys(items, LIVE_HINTS if self.review.live else HINTS)
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         """One step back; where there is none, the reading is stopped."""
         if self.tab == TABLE and self.table.back():
             return
         if self.tab != 0:
             self.show_sessions()
-        elif not self.sessions.back() and self.review.reading and not self.review.live:
+        elif self.sessions.back():
+            return
+        elif self._narrowed and self._narrowed[-1].filter == self.query_one(FilterBar).field.value:
+            narrowed = self._narrowed.pop()
+            self.query_one(FilterBar).put(narrowed.before)
+            await self.action_tab(narrowed.tab)
+        elif self.review.reading and not self.review.live:
             self.review.stop()
             self.news()
             self.scope.tell("The reading was stopped; what has been read stays.")
@@ -325,7 +359,10 @@ class MainScreen(ScopeScreen[None]):
     def narrow(self, words: str) -> None:
         """Show the sessions for which this holds, too."""
         before = self.sessions.listing.filter.text.strip()
-        self.query_one(FilterBar).put(f"({before}) and {words}" if before else words)
+        wanted = f"({before}) and {words}" if before else words
+        self._narrowed.append(_Narrowed(wanted, before, self.tab))
+        del self._narrowed[:-MAX_NARROWED]
+        self.query_one(FilterBar).put(wanted)
         self.show_sessions()
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:

@@ -136,6 +136,7 @@ class MessagesPane(Container):
         """Another list is there: the cursor stays on its message, if that is still shown."""
         listing = self.listing
         assert listing is not None
+        self.list.placeholder = self._main.none("no messages")
         shown = (listing.filter.text, listing.sort, listing.descending)
         asked, self._shown = shown != self._shown, shown
         position = None

@@ -112,7 +112,7 @@ class PathInput(Typed):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete", "Complete", show=False)]
 
     def __init__(self, value: str = "", *, folders: bool = False) -> None:
-        super().__init__(value, suggester=_Paths(folders), select_on_focus=False)
+        super().__init__(value, suggester=_Paths(folders), select_on_focus=bool(value))
 
     def action_complete(self) -> None:
         if self.cursor_position == len(self.value) and self._suggestion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ from smtpscope.tui.words import clock, duration
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
 
+_ENDINGS = re.compile(r"(?<=.)(\.(?:pcap|pcapng|cap|gz|zst))+\Z", re.IGNORECASE)
+
 MAX_SHOWN = 100
 """Characters of one value in the list."""
 
 COLUMNS = (
     Column("number", "#", 5, priority=10, right=True),
-    Column("capture", "capture", 10, 1, priority=4),
+    Column("capture", "capture", 14, 2, priority=8),
     Column("start", "start", 12, priority=5),
     Column("client", "client", 15, 1, priority=7),
     Column("server", "server", 14, 1, priority=3),
@@ -43,6 +46,7 @@ class SessionCells:
     def __init__(self, listing: Listing[SessionRow], main: MainScreen) -> None:
         self._listing = listing
         self._main = main
+        self._captures = capture_names(main.review.names)
 
     def __len__(self) -> int:
         return len(self._listing)
@@ -59,7 +63,7 @@ class SessionCells:
         word = Severity(row.severity).word if row.severity > 0 else ""
         return [
             Piece(str(row.number), "dim"),
-            Piece(text(self._main.review.names[row.capture], MAX_SHOWN), "dim"),
+            Piece(self._captures[row.capture], "dim"),
             Piece(clock(row.start, utc=self._main.time_mode == "utc"), "time"),
             Piece(str(Endpoint(row.client, row.client_port))),
             Piece(str(Endpoint(row.server, row.port))),
@@ -76,6 +80,12 @@ class SessionCells:
         if row.state == "open" and self._main.review.live and self._main.review.reading:
             return Piece("open", "label")
         return Piece(duration(row.duration))
+
+
+def capture_names(names: Sequence[str]) -> list[str]:
+    """What tells captures from each other: their names, without endings where nothing is lost."""
+    stems = [_ENDINGS.sub("", name) for name in names]
+    return [text(each, MAX_SHOWN) for each in (stems if len({*stems}) == len(stems) else names)]
 
 
 def people(listed: str, nobody: str = "") -> str:

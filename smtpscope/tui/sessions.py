@@ -178,9 +178,10 @@ class SessionsPane(Container):
     def tell_none(self) -> None:
         """Say why there are no sessions, where there are none."""
         if self.listing.filter.text.strip():
-            said = "no session is shown by this filter: f, then Esc clears it"
+            said = f"no session is shown by this filter: {self.main.filter_key}, then Esc clears it"
         elif self.main.review.live and self.main.review.reading:
-            said = "no session yet: what is said on the ports of SMTP is shown as it comes"
+            where = "here" if self.main.review.serves else "on the ports of SMTP"
+            said = f"no session yet: what is said {where} is shown as it comes"
         elif self.main.review.reading:
             said = "no sessions yet"
         else:
@@ -311,6 +312,9 @@ class SessionsPane(Container):
 
     def action_bytes(self) -> None:
         line, row = self.selected, self.row
+        if line is not None and line.kind == "tls":
+            self.main.scope.tell("The octets of TLS are not kept: only what was said under it is.")
+            return
         if row is None or line is None or line.span is None or self.session is None:
             self.main.scope.tell("Select a line of a dialogue first.")
             return

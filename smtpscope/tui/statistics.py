@@ -266,7 +266,7 @@ class StatisticsPane(Container):
         if found is None:
             return
         utc = self._main.time_mode == "utc"
-        self.numbers.placeholder = "no sessions"
+        self.numbers.placeholder = self._main.none("no sessions")
         self._put(self.numbers, lambda width: list(numbers(found, width, utc=utc)))
         self._put(self.names, lambda width: list(names(found, width)))
 

@@ -76,6 +76,9 @@ def values_of(name: str, sessions: list[Session]) -> list[str]:
     known = {spelled(field.kind, value) for each in sessions for value in field.values(each)}
     ordered = sorted(known)
     few = ordered[:: len(ordered) // VALUES + 1]
+    if name in ("finding", "group", "state", "tls"):
+        # Others would be refused.
+        return [*few, *[value.upper() for value in few[:2]]]
     return [*few, *[value.upper() for value in few[:2]], *MORE[field.kind]]
 
 

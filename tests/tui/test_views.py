@@ -227,3 +227,57 @@ async def test_several_captures_are_one_list(tmp_path: Path) -> None:
         await write(pilot, 'capture ~ "exim"')
         await press(pilot, "enter")
         assert len(main(pilot).sessions.listing) == 1
+
+
+async def test_esc_leads_back_from_where_a_row_has_led(tmp_path: Path) -> None:
+    """With the filter that was there before; what was typed since stays."""
+    async with opened(read([*bundled("exim-errors.pcap"), mixed(tmp_path)])) as pilot:
+        bar = main(pilot).query_one(FilterBar)
+        for before in ("", "code >= 200"):
+            bar.put(before)
+            await settled(pilot)
+            await press(pilot, "3", "enter")
+            assert "finding == " in bar.field.value
+            await press(pilot, "enter", "escape")
+            assert "finding == " in bar.field.value
+            await press(pilot, "escape")
+            assert bar.field.value == before
+            assert main(pilot).tab == 2
+        await press(pilot, "enter")
+        bar.put("code == 250")
+        await settled(pilot)
+        await press(pilot, "escape")
+        assert bar.field.value == "code == 250"
+        assert main(pilot).tab == 0
+
+
+async def test_where_a_filter_shows_nothing_it_is_named(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        main(pilot).query_one(FilterBar).put("zzzzz")
+        await settled(pilot)
+        for key, words in (("2", "no messages"), ("3", "nothing was found"), ("4", "no sessions")):
+            await press(pilot, key)
+            await settled(pilot)
+            assert f"{words} with this filter: f, then Esc" in shown(pilot)
+
+
+async def test_codes_are_searched_for_in_what_was_said(tmp_path: Path) -> None:
+    captures = [mixed(tmp_path), *bundled("postfix-lmtp.pcap")]
+    async with opened(read(captures)) as pilot:
+        await settled(pilot)
+        for words in ("452", "4.2.2"):
+            await press(pilot, "g", "slash", "ctrl+u")
+            await write(pilot, words)
+            await press(pilot, "enter")
+            await settled(pilot)
+            row = main(pilot).sessions.row
+            assert row is not None
+            assert row.last == 452
+
+
+async def test_a_message_that_some_did_not_get_says_for_how_many(tmp_path: Path) -> None:
+    for capture, words in (("postfix-lmtp.pcap", "2/4 accepted"), ("exim-exim-prdr.pcap", "2/3")):
+        async with opened(read(bundled(capture))) as pilot:
+            await press(pilot, "2")
+            await settled(pilot)
+            assert words in shown(pilot)
