@@ -27,6 +27,8 @@ class Dialogue:
         self.mode = mode
         self.reveal = reveal
         self.rows: list[Row] = list(rows(session, reveal=reveal))
+        worst = max([each.severity for each in session.findings], default=Severity.CHAT)
+        self._grave = Severity.WARNING if worst >= Severity.WARNING else Severity.NOTE
         self._unfolded: set[int] = set()
         self._heads = [0] * len(self.rows)
         self._parts: dict[int, int] = {}
@@ -85,13 +87,14 @@ class Dialogue:
         return min(position, max(len(self) - 1, 0))
 
     def next_finding(self, position: int, way: int) -> int | None:
-        """The position of the next (1) or previous (-1) finding; what is normal is passed over."""
+        """The position of the next (1) or previous (-1) finding: what may have broken the mail, or
+        where nothing has, what is of note."""
         positions = range(position + 1, len(self)) if way > 0 else range(position - 1, -1, -1)
         return next((p for p in positions if self._is_grave(p)), None)
 
     def _is_grave(self, position: int) -> bool:
         finding = self.rows[self.shown[position]].finding
-        return finding is not None and finding.severity > Severity.CHAT
+        return finding is not None and finding.severity >= self._grave
 
     def line(self, position: int) -> Line:
         """The pieces of a row."""

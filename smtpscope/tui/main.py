@@ -410,7 +410,8 @@ class MainScreen(ScopeScreen[None]):
         self.sessions.next_finding(way)
 
     def next_session_with_finding(self, way: int) -> None:
-        """Go to the next (1) or previous (-1) session that has a finding of note, and into it."""
+        """Go to the next (1) or previous (-1) session with something wrong, and into it; where all
+        are well, to one that has a finding of note."""
         view, cursor = self.sessions.listing.view, self.sessions.list.cursor
 
         def done(position: int | None) -> None:
@@ -419,11 +420,14 @@ class MainScreen(ScopeScreen[None]):
                 return
             self.sessions.enter_at_finding(position, way)
 
-        self._searcher.run(
-            lambda cancelled: view.search(parse("severity >= note"), cursor, backwards=way < 0),
-            done,
-            self.scope.failed,
-        )
+        def job(cancelled: object) -> int | None:
+            wrong, noted = parse("severity >= warning"), parse("severity >= note")
+            found = view.search(wrong, cursor, backwards=way < 0)
+            if found is None and view.search(wrong, -1) is None:
+                found = view.search(noted, cursor, backwards=way < 0)
+            return found
+
+        self._searcher.run(job, done, self.scope.failed)
 
     def show_session(self, id: int) -> None:
         """Go to a session, wherever it is asked for; without the filter where that hides it."""

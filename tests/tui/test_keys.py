@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.packets import pcap
 from support.screens import (
+    bundled,
     lines,
     main,
     many,
@@ -16,11 +17,13 @@ from support.screens import (
     press,
     read,
     rows,
+    settled,
     shown,
     told,
     write,
 )
 
+from smtpscope.session import Severity
 from smtpscope.tui.compare import CompareScreen
 from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
@@ -208,6 +211,32 @@ async def test_slash_searches_the_dialogue_where_that_has_the_focus(tmp_path: Pa
         await write(pilot, "quit")
         await press(pilot, "enter")
         assert "QUIT" in rows(sessions.lines)[sessions.lines.cursor]
+
+
+async def test_e_passes_over_notes_where_something_is_worse(tmp_path: Path) -> None:
+    captures = [mixed(tmp_path), *bundled("postfix-smuggling.pcap", "exim-curl-smtps-keys.pcapng")]
+    async with opened(read(captures)) as pilot:
+        sessions = main(pilot).sessions
+        await settled(pilot)
+        seen = []
+        for _ in range(20):
+            await press(pilot, "e")
+            await settled(pilot)
+            if "No more findings." in told(pilot):
+                break
+            assert sessions.selected is not None
+            assert sessions.selected.finding is not None
+            seen.append(sessions.selected.finding.severity)
+        assert len(seen) > 3
+        assert min(seen) == Severity.WARNING
+    async with opened(read(bundled("exim-curl-smtps-keys.pcapng"))) as pilot:
+        await settled(pilot)
+        await press(pilot, "e")
+        await settled(pilot)
+        selected = main(pilot).sessions.selected
+        assert selected is not None
+        assert selected.finding is not None
+        assert selected.finding.severity == Severity.NOTE
 
 
 async def test_e_goes_to_the_next_finding_in_whatever_session(tmp_path: Path) -> None:
