@@ -14,7 +14,7 @@ import click
 
 from smtpscope.display import text
 from smtpscope.export import jsonl
-from smtpscope.export.text import STATES, Layout, Paint, plain
+from smtpscope.export.text import Layout, Paint, how_it_ended, plain
 from smtpscope.following import Judged, Watched
 from smtpscope.session import Session
 from smtpscope.transcript import exchange_rows, finding_rows
@@ -97,7 +97,7 @@ class TextEvents:
             for line in layout.lines(row):
                 yield self._line(number, line)
         took = (session.end - session.start) / 1e9
-        ended = f"{session.client} → {session.server}: {STATES[session.state]}, {took:.3f} s"
+        ended = f"{session.client} → {session.server}: {how_it_ended(session)}, {took:.3f} s"
         yield self._line(number, self._paint(ended, bold=True))
 
     def _layout(self, session: Session) -> Layout:

@@ -78,10 +78,18 @@ def _head(session: Session) -> str:
     return f"{text(session.capture)} #{session.number}  {session.client} → {session.server}"
 
 
+def how_it_ended(session: Session) -> str:
+    """In a few words."""
+    last = session.exchanges[-1].command if session.exchanges else None
+    if session.state == "closed" and last is not None and last.verb == "QUIT":
+        return "closed behind QUIT, no 221 seen"
+    return STATES[session.state]
+
+
 def _details(session: Session) -> Iterator[str]:
     date = iso_time(session.start)[:-4].replace("T", " ")
     duration = (session.end - session.start) / 1e9
-    yield f"{date} UTC, {duration:.3f} s, {STATES[session.state]}"
+    yield f"{date} UTC, {duration:.3f} s, {how_it_ended(session)}"
     took = session.timing.percentiles
     if took is not None and took.p95 >= SLOW:
         yield f"replies took {took.p50 / 1e9:.3f} s (median) and {took.p95 / 1e9:.3f} s (p95)"
