@@ -78,6 +78,8 @@ def help_lines(screen: Screen[Any]) -> Iterator[Line]:
         ("chat", "normal, but telling"),
     ):
         yield [Piece(f"  {SYMBOLS[word]:<14}", word), Piece(f"{word}: {meaning}")]
+    yield _key(["▲3"], "the worst kind of finding, and how many of that kind")
+    yield _key(["outcome"], "the last refusal, or else what became of the last message")
     yield _key(["▸"], "the client says it")
     yield _key(["◂"], "the server says it")
     yield []
