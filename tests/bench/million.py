@@ -214,8 +214,8 @@ def _varied(base: Entry, number: int, rng: random.Random) -> Entry:
         ),
     )
     messages = [
-        (ordinal, start + duration, _address(rng), listed, *_message(rng), code, parts, attached)
-        for ordinal, _, _, _, _, _, code, parts, attached in base.messages
+        (ordinal, start + duration, _address(rng), listed, *_message(rng), *unvaried)
+        for ordinal, _, _, _, _, _, *unvaried in base.messages
     ]
     return Entry(made, tuple(interned.values()), base.packets, base.beside, base.secrets, messages)
 
