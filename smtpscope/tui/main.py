@@ -282,6 +282,9 @@ class MainScreen(ScopeScreen[None]):
             told.append(busy)
         elif self.marked:
             told.append(f"{len(self.marked):,} marked")
+        if self.reveal:
+            # Somebody may look over a shoulder.
+            told.append("secrets are shown")
         bar.tell(" · ".join([*told, *self.sessions.told]))
 
     def listed(self) -> None:

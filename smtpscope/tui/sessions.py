@@ -364,16 +364,19 @@ class SessionsPane(Container):
     def action_reveal(self) -> None:
         def confirmed(sure: bool | None) -> None:
             if sure:
-                self.main.reveal = True
-                self.said.reload()
+                self._reveal(True)
 
         if self.main.reveal:
-            self.main.reveal = False
-            self.said.reload()
+            self._reveal(False)
             self.main.scope.tell("Secrets are hidden.")
         else:
             question = "Show passwords and tokens on this screen, until R is pressed again?"
             self.app.push_screen(ConfirmScreen(question, "Show them"), confirmed)
+
+    def _reveal(self, reveal: bool) -> None:
+        self.main.reveal = reveal
+        self.said.reload()
+        self.main.tell_filter()
 
 
 def _message_at(pane: SessionsPane) -> int | None:

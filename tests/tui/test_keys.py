@@ -382,8 +382,10 @@ async def test_secrets_are_revealed_only_when_that_is_confirmed_and_are_hidden_a
         assert "AGFubgBob3BlZnVs" not in shown(pilot)
         await press(pilot, "R", "y")
         assert "AGFubgBob3BlZnVs" in shown(pilot)
+        assert "secrets are shown" in lines(pilot)[1]
         await press(pilot, "R")
         assert "AGFubgBob3BlZnVs" not in shown(pilot)
+        assert "secrets are shown" not in shown(pilot)
         assert "[redacted" in shown(pilot)
 
 
