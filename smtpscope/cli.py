@@ -125,14 +125,15 @@ def demo(**options: Any) -> None:
 
 @cli.command()
 @click.argument("words", metavar="WORD…", nargs=-1)
-@click.option("--rules", is_flag=True, help="List the rules of all findings, one a line.")
+@click.option(
+    "--rules", is_flag=True, help="List the rules of findings that have every WORD, one a line."
+)
 @click.option(
     "--format",
     type=click.Choice(["text", "jsonl", "markdown"]),
-    default="text",
-    help="How to list the rules.",
+    help="How to list the rules.  [default: text]",
 )
-def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
+def explain(words: tuple[str, ...], rules: bool, format: str | None) -> None:
     """Look up a command, code, keyword, parameter, mechanism, limit, or the rule of a finding.
 
     \b
@@ -142,17 +143,27 @@ def explain(words: tuple[str, ...], rules: bool, format: str) -> None:
     smtpscope explain SIZE           a keyword
     smtpscope explain bare-lf        a rule, with a sample dialogue
     smtpscope explain --rules        all rules
+    smtpscope explain --rules tls    those that are about TLS
     """
     if rules:
-        from smtpscope.findings.explain import json_lines, listing, markdown
-
-        lines = {"text": listing, "jsonl": json_lines, "markdown": markdown}[format]
-        for line in lines():
-            click.echo(line)
+        _list_rules(words, format or "text")
+    elif format:
+        raise click.UsageError("--format is for the list of rules: add --rules")
     elif words:
         _explain(words)
     else:
         raise click.UsageError("Name what to explain: smtpscope explain 550")
+
+
+def _list_rules(words: tuple[str, ...], format: str) -> None:
+    from smtpscope.findings.explain import json_lines, listing, markdown, rules_about
+
+    found = rules_about(words)
+    if not found:
+        raise UsageError(f"no rule has “{_shown(' '.join(words))}”. Without words all are listed.")
+    lines = {"text": listing, "jsonl": json_lines, "markdown": markdown}[format]
+    for line in lines(found):
+        click.echo(line)
 
 
 def _explain(words: tuple[str, ...]) -> None:

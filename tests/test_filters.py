@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -223,3 +224,9 @@ def test_read_shows_only_what_matches() -> None:
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("smtpscope: filter, column 9: expected")
     assert wrong.stderr.count("\n") == 1
+
+
+def test_the_readme_names_every_field() -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    listed = readme.partition("\nFields: ")[2].partition("Operators: ")[0]
+    assert set(re.findall(r"`([^`]+)`", listed)) == set(FIELDS)

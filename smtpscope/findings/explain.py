@@ -7,7 +7,7 @@ that play them. A sample begins with `= rule`, or `= not rule` for one where the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -62,29 +62,44 @@ def dialogue(rule: str) -> Iterator[str]:
             yield line
 
 
-def listing() -> Iterator[str]:
-    """Every rule in one line: id, severity, group, what it means, its source."""
-    width = max(len(rule) for rule in RULES)
-    for rule, (group, known) in sorted(RULES.items(), key=lambda item: (item[1][0], item[0])):
+Rules = Mapping[str, tuple[str, Rule]]
+"""Rules by their ids, each with its group."""
+
+
+def rules_about(words: Sequence[str]) -> Rules:
+    """The rules that have every one of the words in what `listing` tells of them."""
+    wanted = [word.casefold() for word in words]
+
+    def has(name: str, group: str, rule: Rule) -> bool:
+        told = "\n".join((name, group, rule.severity, rule.summary, rule.spec)).casefold()
+        return all(word in told for word in wanted)
+
+    return {name: known for name, known in RULES.items() if has(name, *known)}
+
+
+def listing(rules: Rules) -> Iterator[str]:
+    """Each rule in one line: id, severity, group, what it means, its source."""
+    width = max(map(len, rules), default=0)
+    for rule, (group, known) in sorted(rules.items(), key=lambda item: (item[1][0], item[0])):
         yield f"{rule:<{width}}  {known.severity:<7}  {group:<8}  {known.summary} ({known.spec})"
 
 
-def markdown() -> Iterator[str]:
-    """Every rule as README lists it: a table a group, folded away."""
-    groups: dict[str, list[tuple[str, Rule]]] = {group: [] for group in GROUPS}
-    for rule, (group, known) in sorted(RULES.items()):
-        groups[group].append((rule, known))
-    for group, rules in groups.items():
-        yield f"<details><summary>{group}: {len(rules)} rules</summary>"
+def markdown(rules: Rules) -> Iterator[str]:
+    """The rules as README lists them: a table a group, folded away."""
+    for group in GROUPS:
+        own = [(rule, known) for rule, (of, known) in sorted(rules.items()) if of == group]
+        if not own:
+            continue
+        yield f"<details><summary>{group}: {len(own)} rules</summary>"
         yield from ("", "| rule | severity | meaning |", "|---|---|---|")
-        for rule, known in rules:
+        for rule, known in own:
             yield f"| `{rule}` | {known.severity} | {known.summary} ({known.spec}) |"
         yield from ("", "</details>", "")
 
 
-def json_lines() -> Iterator[str]:
-    """Every rule as one JSON object."""
-    for rule, (group, known) in sorted(RULES.items()):
+def json_lines(rules: Rules) -> Iterator[str]:
+    """Each rule as one JSON object."""
+    for rule, (group, known) in sorted(rules.items()):
         yield json.dumps({"rule": rule, "group": group, **known._asdict()}, ensure_ascii=False)
 
 

@@ -6,6 +6,7 @@ over goes to those that can use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
@@ -19,11 +20,13 @@ from smtpscope.tui.pieces import Line, Piece
 from smtpscope.tui.rowlist import RowList, Rows
 
 MARK, NO_MARK = "*", " "
+_COUNT = re.compile(r"\+[0-9]+")
 
 
 class Column(NamedTuple):
     """`width` is the least, `flex` the share of what is left over (0: none). Where it is short the
-    column of the lowest `priority` is left out. `right`: numbers are."""
+    column of the lowest `priority` is left out. `right`: numbers are. `counted`: the `+2` at the end,
+    how many more there are, is kept where the text is cut."""
 
     key: str
     title: str
@@ -31,6 +34,7 @@ class Column(NamedTuple):
     flex: int = 0
     priority: int = 5
     right: bool = False
+    counted: bool = False
 
 
 class Cells(Protocol):
@@ -133,6 +137,8 @@ class ColumnList(RowList):
         line = [Piece(MARK if marked else NO_MARK, "head")]
         for index, column, size in self.fitted(width - 1):
             text, style = cells[index] if index < len(cells) else Piece("")
+            if column.counted:
+                text = _shorten(text, size)
             line += [Piece(_fit(text, size, column.right), style), Piece(" ")]
         return line
 
@@ -158,6 +164,15 @@ class ColumnList(RowList):
                 self.post_message(self.SortWanted(self, column.key, descending))
                 return
             left += size + 1
+
+
+def _shorten(text: str, size: int) -> str:
+    """The text in at most `size` cells, cut before the count at its end."""
+    named, _, count = text.rpartition(" ")
+    room = size - len(count) - 1
+    if cell_len(text) <= size or not _COUNT.fullmatch(count) or room < 2:
+        return text
+    return f"{_fit(named, room, False).rstrip(' ')} {count}"
 
 
 def _fit(text: str, size: int, right: bool) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.binding import BindingType
 
+from smtpscope.display import text
 from smtpscope.session import Session
 from smtpscope.stream import Direction
 from smtpscope.transcript import Row
@@ -153,7 +154,7 @@ class LadderScreen(ViewScreen[int | None]):
         self._rows = rows
         self._index = index
         self._ladder = Ladder(session, rows, MIN_WIDTH)
-        self.heading = f"Ladder of session {session.number}"
+        self.heading = f"Ladder of session {session.number} of {text(session.capture, 40)}"
 
     def body(self) -> Iterator[Any]:
         yield Bar(classes="ends")

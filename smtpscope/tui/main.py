@@ -395,18 +395,15 @@ class MainScreen(ScopeScreen[None]):
 
     def _search(self, rows: RowList, view: View, way: int) -> None:
         words, cursor = self.searched, rows.cursor
+        before_all = -1 if way > 0 else len(view)
 
-        def done(position: int | None) -> None:
-            if position is None:
-                self.tell_no_more()
-            else:
-                rows.go(position)
+        def job(cancelled: object) -> int | None:
+            found = view.search_words(words, cursor, backwards=way < 0)
+            if found is None:
+                found = view.search_words(words, before_all, backwards=way < 0)
+            return found
 
-        self._searcher.run(
-            lambda cancelled: view.search_words(words, cursor, backwards=way < 0),
-            done,
-            self.scope.failed,
-        )
+        self._searcher.run(job, lambda found: self.go_to_match(rows, found, way), self.scope.failed)
 
     def action_finding(self, way: int) -> None:
         self.show_sessions()

@@ -133,7 +133,8 @@ class MessageScreen(ViewScreen[int | None]):
     def _show(self, opened: Opened) -> None:
         self._opened = opened
         message = opened.message
-        self.retitle(f"Message of session {self._row.number}: {octets(message.size)}")
+        capture = text(self._review.names[self._row.capture], 40)
+        self.retitle(f"Message of session {self._row.number} of {capture}: {octets(message.size)}")
         self._parts = [None]
         lines: list[Line] = [[Piece("Header", "strong"), Piece(f"  {len(message.headers)} fields")]]
         for part, depth in message.walk():

@@ -26,7 +26,7 @@ COLUMNS = (
     Column("number", "#", 5, priority=2, right=True),
     Column("date", "received", 19, priority=4),
     Column("from", "from", 16, 2, priority=8),
-    Column("to", "to", 16, 2, priority=7),
+    Column("to", "to", 16, 2, priority=7, counted=True),
     Column("subject", "subject", 16, 4, priority=9),
     Column("parts", "parts", 5, priority=1, right=True),
     Column("size", "size", 9, priority=5, right=True),

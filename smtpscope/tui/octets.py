@@ -33,7 +33,7 @@ class OctetsScreen(ViewScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "packet", "The packet in full", id="packet"),
     ]
-    hints = (("choose", "packet in full"),)
+    hints: tuple[tuple[str, str], ...] = (("choose", "packet in full"),)
     DEFAULT_CSS = """
     OctetsScreen RowList { height: 1fr; }
     """
@@ -61,6 +61,8 @@ class OctetsScreen(ViewScreen[None]):
         span = self._line.span
         assert span is not None
         if self._secret:
+            # There is nothing to open.
+            self.hints = ()
             self.rows.placeholder = "these octets hold a secret: R in the dialogue reveals it"
             return
         self._loader.run(

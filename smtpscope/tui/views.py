@@ -32,21 +32,18 @@ def row_text(widget: Widget | None) -> str:
     return widget.text(widget.cursor)
 
 
-def search_rows(widget: Widget | None, words: str, way: int) -> bool:
-    """Go to the next (1) or previous (-1) row that has the words; whether there is one."""
+def search_rows(widget: Widget | None, words: str, way: int) -> int | None:
+    """The next (1) or previous (-1) row that has the words, from the other end where it comes to
+    one; None where no row has them."""
     if not isinstance(widget, RowList):
-        return False
+        return None
     wanted = words.lower()
-    source, cursor = widget.source, widget.cursor
-    if way > 0:
-        rows = range(cursor + 1, min(len(source), cursor + 1 + MAX_SEARCHED))
-    else:
-        rows = range(cursor - 1, max(-1, cursor - 1 - MAX_SEARCHED), -1)
-    for row in rows:
+    count, cursor = len(widget.source), widget.cursor
+    for step in range(1, min(count, MAX_SEARCHED) + 1):
+        row = (cursor + way * step) % count
         if wanted in widget.text(row).lower():
-            widget.go(row)
-            return True
-    return False
+            return row
+    return None
 
 
 class ScopeScreen(Screen[_T]):
@@ -97,11 +94,22 @@ class ScopeScreen(Screen[_T]):
 
     def search(self, way: int) -> None:
         """Go to the next (1) or previous (-1) row of the list in focus."""
-        if not search_rows(self.focused, self.searched, way):
-            self.tell_no_more()
+        rows = self.focused
+        found = search_rows(rows, self.searched, way)
+        self.go_to_match(rows if isinstance(rows, RowList) else None, found, way)
 
-    def tell_no_more(self) -> None:
-        self.scope.tell(f"No more: {text(self.searched, 60)}")
+    def go_to_match(self, rows: RowList | None, found: int | None, way: int) -> None:
+        """Go to the row where a search `found` its words, and tell where it had to begin anew."""
+        words = text(self.searched, 60)
+        if rows is None or found is None:
+            self.scope.tell(f"Not found: {words}")
+            return
+        cursor = rows.cursor
+        if found == cursor:
+            self.scope.tell(f"No more: {words}")
+        elif (found > cursor) is not (way > 0):
+            self.scope.tell(f"Searched on from {'the beginning' if way > 0 else 'the end'}.")
+        rows.go(found)
 
 
 class ViewScreen(ScopeScreen[_T]):
@@ -114,7 +122,7 @@ class ViewScreen(ScopeScreen[_T]):
 
     heading = ""
     """What the screen shows: safe text."""
-    hints: ClassVar[tuple[tuple[str, str], ...]] = ()
+    hints: tuple[tuple[str, str], ...] = ()
     """Keys below the rows: their ids, and what they do in a word."""
 
     def compose(self) -> ComposeResult:

@@ -40,6 +40,26 @@ def test_all_rules_are_listed_one_a_line(capsys: pytest.CaptureFixture[str]) -> 
     assert {line.split()[0] for line in lines} == set(RULES)
 
 
+def test_the_rules_about_something_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "--rules", "TLS", "error"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert 0 < len(lines) < len(RULES)
+    assert "starttls-stripped" in [line.split()[0] for line in lines]
+    assert all("tls" in line.lower() and "error" in line for line in lines)
+    assert run(["explain", "--rules", "--format", "markdown", "greylisting"]) == 0
+    assert "0 rules" not in capsys.readouterr().out
+
+
+def test_words_that_no_rule_has_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "--rules", "frobnicate"]) == 2
+    assert "no rule has “frobnicate”" in capsys.readouterr().err
+
+
+def test_a_format_without_the_list_of_rules_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "--format", "jsonl", "550"]) == 2
+    assert "--rules" in capsys.readouterr().err
+
+
 def test_all_rules_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", "--rules", "--format", "jsonl"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

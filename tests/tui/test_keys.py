@@ -200,8 +200,21 @@ async def test_slash_searches_the_list_and_n_goes_on(tmp_path: Path) -> None:
         await press(pilot, "N")
         assert sessions.list.cursor == 15
         await press(pilot, "N")
+        assert sessions.list.cursor == 159
+        assert "Searched on from the end." in told(pilot)
+        await press(pilot, "n")
         assert sessions.list.cursor == 15
-        assert "No more: r15" in told(pilot)
+        assert "Searched on from the beginning." in told(pilot)
+        await press(pilot, "slash", "ctrl+u")
+        await write(pilot, "r159")
+        await press(pilot, "enter", "n")
+        assert sessions.list.cursor == 159
+        assert "No more: r159" in told(pilot)
+        await press(pilot, "slash", "ctrl+u")
+        await write(pilot, "nowhere")
+        await press(pilot, "enter")
+        assert sessions.list.cursor == 159
+        assert "Not found: nowhere" in told(pilot)
 
 
 async def test_slash_searches_the_dialogue_where_that_has_the_focus(tmp_path: Path) -> None:
@@ -211,6 +224,12 @@ async def test_slash_searches_the_dialogue_where_that_has_the_focus(tmp_path: Pa
         await write(pilot, "quit")
         await press(pilot, "enter")
         assert "QUIT" in rows(sessions.lines)[sessions.lines.cursor]
+        found = sessions.lines.cursor
+        await press(pilot, "slash", "ctrl+u")
+        await write(pilot, "ehlo")
+        await press(pilot, "enter")
+        assert sessions.lines.cursor < found
+        assert "Searched on from the beginning." in told(pilot)
 
 
 async def test_e_passes_over_notes_where_something_is_worse(tmp_path: Path) -> None:

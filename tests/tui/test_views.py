@@ -281,3 +281,23 @@ async def test_a_message_that_some_did_not_get_says_for_how_many(tmp_path: Path)
             await press(pilot, "2")
             await settled(pilot)
             assert words in shown(pilot)
+
+
+async def test_how_many_more_recipients_there_are_is_kept_where_a_name_is_cut() -> None:
+    async with opened(read(bundled("postfix-lmtp.pcap")), size=(80, 24)) as pilot:
+        await settled(pilot)
+        listed = [line for line in lines(pilot)[:8] if "… +" in line]
+        assert any("… +3 " in line for line in listed)
+        await press(pilot, "2")
+        await settled(pilot)
+        assert any("… +3 " in line for line in lines(pilot)[:8])
+
+
+async def test_a_secret_s_octets_offer_no_packet() -> None:
+    async with opened(read(bundled("exim-swaks-auth-plain.pcap"))) as pilot:
+        await settled(pilot)
+        await point(pilot, main(pilot).sessions.lines, "redacted")
+        await press(pilot, "h")
+        await settled(pilot)
+        assert "these octets hold a secret" in shown(pilot)
+        assert "packet in full" not in shown(pilot)
