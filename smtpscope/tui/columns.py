@@ -25,8 +25,8 @@ _COUNT = re.compile(r"\+[0-9]+")
 
 class Column(NamedTuple):
     """`width` is the least, `flex` the share of what is left over (0: none). Where it is short the
-    column of the lowest `priority` is left out. `right`: numbers are. `counted`: the `+2` at the end,
-    how many more there are, is kept where the text is cut."""
+    column of the lowest `priority` is left out. `right`: numbers are. `counted`: the `+2` at the
+    end, how many more there are, is kept where the text is cut."""
 
     key: str
     title: str
