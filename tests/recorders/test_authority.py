@@ -30,6 +30,7 @@ from smtpscope.recorders.authority import (
     renewed,
 )
 from smtpscope.recorders.certificate_names import Names, names_of
+from smtpscope.recorders.certificates import made
 from smtpscope.recorders.tls import KeyLog, TlsSession
 
 ROOT = Path(__file__).parents[2]
@@ -431,3 +432,14 @@ def test_openssl_shakes_hands_over_a_socket(folder: Path, tmp_path: Path, protoc
             said, _ = client.communicate(timeout=20)
     assert b"Verify return code: 0 (ok)" in said
     assert client.returncode == 0
+
+
+def test_a_strict_client_takes_the_certificate_that_a_server_makes_itself(tmp_path: Path) -> None:
+    (certificate, key), _ = made("mx.example.org", tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(certificate))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    shake(server, client, "mx.example.org")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(server, ssl.create_default_context(), "mx.example.org")

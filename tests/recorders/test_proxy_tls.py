@@ -57,7 +57,10 @@ def test_starttls_is_passed_and_the_certificate_is_the_servers(made: Pki, tmp_pa
     with backend(mx) as server, proxying(tmp_path, server, starttls="pass") as proxy:
         with greet(proxy) as wire:
             wire.ask(b"STARTTLS")
-            wire.secure(ssl.create_default_context(cafile=made.ca), name="127.0.0.1")
+            # The server's certificate lacks what Python 3.13 asks for.
+            context = ssl.create_default_context(cafile=made.ca)
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            wire.secure(context, name="127.0.0.1")
             assert wire.ask(b"QUIT").startswith(b"221")
         clients, servers = proxy.streams()
         assert clients[0].octets == servers[0].octets
