@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -85,6 +86,7 @@ class ScopeApp(App[None]):
         self.reveal = reveal
         self.save_folder = "."
         self._rebuilt = 0
+        self._said = ("", 0.0)
         self.open_folder = ""
         for theme in THEMES:
             self.register_theme(theme)
@@ -225,8 +227,13 @@ class ScopeApp(App[None]):
     def tell(
         self, words: str, severity: Literal["information", "warning", "error"] = "information"
     ) -> None:
-        """Say something in a corner of the screen."""
-        timeout = LASTING if severity == "error" else None
+        """Say something in a corner of the screen; not again while it stands there."""
+        timeout = LASTING if severity == "error" else self.NOTIFICATION_TIMEOUT
+        said, until = self._said
+        now = time.monotonic()
+        if words == said and now < until:
+            return
+        self._said = words, now + timeout
         self.notify(text(words, MAX_TOLD), severity=severity, timeout=timeout, markup=False)
 
     async def on_event(self, event: events.Event) -> None:

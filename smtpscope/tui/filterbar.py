@@ -127,8 +127,13 @@ class FilterBar(Container):
     def edit(self) -> None:
         """Let the user type."""
         self.field.can_focus = True
-        self.field.focus()
+        # At once: the next key may be there already.
+        self.screen.set_focus(self.field)
         self._hint()
+
+    def on_click(self) -> None:
+        if self.screen.focused is not self.field:
+            self.edit()
 
     def put(self, text: str) -> None:
         """Put a filter in as if it were typed."""
@@ -178,7 +183,8 @@ class FilterBar(Container):
         self.post_message(self.Left(kept))
 
     def _hint(self) -> None:
-        found = complete(self.field.value) if self.field.has_focus else []
+        typing = self.screen.focused is self.field
+        found = complete(self.field.value) if typing else []
         self._show("  ".join(found[:MAX_HINTS]) if found else self._told)
 
     def _show(self, text: str) -> None:

@@ -188,10 +188,17 @@ class FindingsPane(Container):
                 Fact("To do", rule.advice),
                 Fact("Source", rule.spec),
                 Fact("Group", group),
-                Fact("Enter", "shows the sessions, where e leads to the line"),
+                Fact("Enter", "shows the sessions, each at the line; e goes to the first one"),
             ]
             self.about.show_wrapped(partial(fact_lines, facts))
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         if event.rows is self.list and event.index < len(self._rows):
             self._main.narrow(f"finding == {self._rows[event.index].rule}")
+
+    def enter_at_finding(self) -> bool:
+        """Go to the first finding by the rule at the cursor; whether there is one."""
+        if self.list.cursor >= len(self._rows):
+            return False
+        self._main.narrow(f"finding == {self._rows[self.list.cursor].rule}", enter=True)
+        return True

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Static
 
 from smtpscope.display import text
-from smtpscope.filters import parse
+from smtpscope.filters import Filter, parse
 from smtpscope.index.rows import Progress
 from smtpscope.index.views import View
 from smtpscope.review import Review
@@ -27,7 +27,9 @@ from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.findings import FindingsPane
 from smtpscope.tui.keys import named_key
 from smtpscope.tui.messages import MessagesPane
+from smtpscope.tui.opening import rules_of
 from smtpscope.tui.rowlist import RowList
+from smtpscope.tui.said import Aim
 from smtpscope.tui.sessions import NARROW, SessionsPane
 from smtpscope.tui.statistics import StatisticsPane
 from smtpscope.tui.table import TablePane
@@ -41,6 +43,10 @@ FIGURES = 1.0
 SMALLEST = (60, 16)
 """Columns and lines below which nothing useful fits."""
 
+NOTHING_FOUND = -1
+"""Where the next finding is if there is none at all."""
+MAX_RULES = 50
+"""Rules that a filter asks for and `e` looks for in other sessions."""
 MAX_NARROWED = 20
 """Filters of other views that Esc takes back."""
 
@@ -51,7 +57,7 @@ TABS = (
     ("statistics-pane", "Statistics"),
     ("table-pane", "Table"),
 )
-TABLE = 4
+MESSAGES, FINDINGS, TABLE = 1, 2, 4
 HINTS = (
     ("finding_next", "finding"),
     ("filter", "filter"),
@@ -115,7 +121,9 @@ class MainScreen(ScopeScreen[None]):
         self._told = 0
         self._counted: Progress | None = None
         self._ended = False
-        self._wanted: int | None = None
+        self._wanted: tuple[int, Aim | None] | None = None
+        self._entering = False
+        self._came_from: int | None = None
         self._narrowed: list[_Narrowed] = []
 
     def none(self, words: str) -> str:
@@ -287,12 +295,20 @@ class MainScreen(ScopeScreen[None]):
             told.append("secrets are shown")
         bar.tell(" · ".join([*told, *self.sessions.told]))
 
+    @property
+    def filter(self) -> Filter:
+        """What the sessions are filtered by."""
+        return self.sessions.listing.filter
+
     def listed(self) -> None:
         """Another list of sessions is shown."""
         self.tell_filter()
         if self._wanted is not None:
-            id, self._wanted = self._wanted, None
-            self.sessions.show_session(id)
+            (id, aim), self._wanted = self._wanted, None
+            self.sessions.show_session(id, aim)
+        if self._entering:
+            self._entering = False
+            self.sessions.enter_at_finding(self.sessions.list.cursor, 1)
 
     # -- tabs and keys ----------------------------------------------------------------------------
 
@@ -339,6 +355,9 @@ class MainScreen(ScopeScreen[None]):
             self.show_sessions()
         elif self.sessions.back():
             return
+        elif self._came_from is not None:
+            tab, self._came_from = self._came_from, None
+            await self.action_tab(tab)
         elif self._narrowed and self._narrowed[-1].filter == self.query_one(FilterBar).field.value:
             narrowed = self._narrowed.pop()
             self.query_one(FilterBar).put(narrowed.before)
@@ -359,9 +378,14 @@ class MainScreen(ScopeScreen[None]):
     def action_filter(self) -> None:
         self.query_one(FilterBar).edit()
 
-    def narrow(self, words: str) -> None:
-        """Show the sessions for which this holds, too."""
-        before = self.sessions.listing.filter.text.strip()
+    def narrow(self, words: str, *, enter: bool = False) -> None:
+        """Show the sessions for which this holds, too; `enter` the first one, at a finding."""
+        before = self.filter.text.strip()
+        self._entering = enter
+        if words == before:
+            self.show_sessions()
+            self.listed()
+            return
         wanted = f"({before}) and {words}" if before else words
         self._narrowed.append(_Narrowed(wanted, before, self.tab))
         del self._narrowed[:-MAX_NARROWED]
@@ -406,6 +430,11 @@ class MainScreen(ScopeScreen[None]):
         self._searcher.run(job, lambda found: self.go_to_match(rows, found, way), self.scope.failed)
 
     def action_finding(self, way: int) -> None:
+        """Go to the next (1) or previous (-1) finding, or to one of what is selected."""
+        if self.tab == MESSAGES and self.messages.enter_at_finding():
+            return
+        if self.tab == FINDINGS and self.findings.enter_at_finding():
+            return
         self.show_sessions()
         self.sessions.next_finding(way)
 
@@ -415,26 +444,35 @@ class MainScreen(ScopeScreen[None]):
         view, cursor = self.sessions.listing.view, self.sessions.list.cursor
 
         def done(position: int | None) -> None:
-            if position is None:
+            if position == NOTHING_FOUND:
+                self.scope.tell("Nothing was found to be wrong in what is shown.")
+            elif position is None:
                 self.scope.tell("No more findings.")
-                return
-            self.sessions.enter_at_finding(position, way)
+            else:
+                self.sessions.enter_at_finding(position, way)
+
+        rules = rules_of(self.filter)
 
         def job(cancelled: object) -> int | None:
-            wrong, noted = parse("severity >= warning"), parse("severity >= note")
-            found = view.search(wrong, cursor, backwards=way < 0)
-            if found is None and view.search(wrong, -1) is None:
-                found = view.search(noted, cursor, backwards=way < 0)
-            return found
+            wanted = ["severity >= warning", "severity >= note"]
+            if rules:
+                wanted = [f"finding in ({', '.join(sorted(rules)[:MAX_RULES])})"]
+            for words in wanted:
+                found = view.search(parse(words), cursor, backwards=way < 0)
+                if found is not None or view.search(parse(words), -1) is not None:
+                    return found
+            return NOTHING_FOUND
 
         self._searcher.run(job, done, self.scope.failed)
 
-    def show_session(self, id: int) -> None:
-        """Go to a session, wherever it is asked for; without the filter where that hides it."""
+    def show_session(self, id: int, aim: Aim | None = None) -> None:
+        """Go to a session, and there to what is aimed at, wherever it is asked for; without the
+        filter where that hides it. Esc leads back."""
+        self._came_from = self.tab or None
         self.show_sessions()
         with self.scope.sound_index():
-            if not self.sessions.show_session(id):
-                self._wanted = id
+            if not self.sessions.show_session(id, aim):
+                self._wanted = (id, aim)
                 self.query_one(FilterBar).put("")
                 self.sessions.listing.show(filter=parse(""))
 
@@ -448,10 +486,11 @@ class MainScreen(ScopeScreen[None]):
             pane.retime()  # type: ignore[attr-defined]
         self.scope.tell(f"Times: {self.time_mode}")
 
-    def from_message(self, session: int | None) -> None:
-        """Go where a message that was open leads: to a session, or nowhere."""
-        if session is not None:
-            self.show_session(session)
+    def from_message(self, message: tuple[int, int] | None) -> None:
+        """Go where a message that was open leads: to its line in its session, or nowhere."""
+        if message is not None:
+            session, ordinal = message
+            self.show_session(session, lambda dialogue: dialogue.message(ordinal))
 
     def action_export(self) -> None:
         self.app.push_screen(ExportScreen(self))

@@ -72,7 +72,7 @@ class _Limited(BytesIO):
         return len(octets)
 
 
-class MessageScreen(ViewScreen[int | None]):
+class MessageScreen(ViewScreen[tuple[int, int] | None]):
     """A message: its parts on the left, what is selected of them on the right.
 
     It ends with the session's id where the user wants to see its dialogue.
@@ -174,7 +174,7 @@ class MessageScreen(ViewScreen[int | None]):
 
     def action_session(self) -> None:
         """Show the dialogue in which it was sent."""
-        self.dismiss(self._row.id)
+        self.dismiss((self._row.id, self._ordinal))
 
     # -- saving -----------------------------------------------------------------------------------
 

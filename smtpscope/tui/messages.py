@@ -180,4 +180,13 @@ class MessagesPane(Container):
         """Show the dialogue in which the message was sent."""
         row = self.listing.row(self.list.cursor) if self.listing is not None else None
         if row is not None:
-            self._main.show_session(row.session)
+            self._main.from_message((row.session, row.ordinal))
+
+    def enter_at_finding(self) -> bool:
+        """Go to what is wrong with the message at the cursor; whether there is a message."""
+        row = self.listing.row(self.list.cursor) if self.listing is not None else None
+        if row is None:
+            return False
+        ordinal = row.ordinal
+        self._main.show_session(row.session, lambda dialogue: dialogue.finding_of_message(ordinal))
+        return True

@@ -6,6 +6,7 @@ A session that goes on is decoded again as it grows; whoever reads it stays on t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from smtpscope.explanation import Fact, explain, title
 from smtpscope.index.views import DamagedError, SessionRow
 from smtpscope.session import Session
 from smtpscope.transcript import Row
-from smtpscope.tui.background import Newest
+from smtpscope.tui.background import Job, Newest
 from smtpscope.tui.dialogue import Dialogue
 from smtpscope.tui.paint import steady
 from smtpscope.tui.rowlist import RowList
@@ -27,6 +28,9 @@ from smtpscope.tui.wrapped import WrappedList, fact_lines
 
 if TYPE_CHECKING:
     from smtpscope.tui.main import MainScreen
+
+Aim = Callable[[Dialogue], int]
+"""Where somebody wants to be in a dialogue, as a position in it."""
 
 SHARE = 5
 """A session that grows is decoded again after so many times what it took last."""
@@ -55,7 +59,7 @@ class Said(Container):
         self._loader: Newest[Dialogue] = Newest(self.call_later)
         self._went_on = False
         self._due = 0.0
-        self._entering = 0
+        self._aim: Aim | None = None
         self._explained: tuple[str, list[Fact]] | None = None
 
     def compose(self) -> ComposeResult:
@@ -71,17 +75,16 @@ class Said(Container):
 
     # -- which session ----------------------------------------------------------------------------
 
-    def show(self, row: SessionRow | None, *, entering: int = 0) -> None:
-        """Show a session, and one that is shown as far as it has come; `entering` it goes to its
-        first (1) or last (-1) finding."""
+    def show(self, row: SessionRow | None, aim: Aim | None = None) -> None:
+        """Show a session, and one that is shown as far as it has come; with an `aim` go there."""
         before = self.row
         if row is None:
             self.row = None
             self._loader.cancel()
             self._clear()
-        elif before is None or before.id != row.id or entering or self._is_bare:
+        elif before is None or before.id != row.id or aim is not None or self._is_bare:
             self.row = row
-            self._entering = entering
+            self._aim = aim
             self._load(row)
         else:
             self.grow(row)
@@ -92,13 +95,23 @@ class Said(Container):
         return self.dialogue is None and not self._loader.busy
 
     def _load(self, row: SessionRow) -> None:
-        review, reveal = self._main.review, self._main.reveal
-        self._went_on = review.reading
-        self._loader.run(
-            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
-            self._put,
-            self._failed,
-        )
+        self._went_on = self._main.review.reading
+        self._loader.run(self._decoding(row), self._put, self._failed)
+
+    def _decoding(self, row: SessionRow) -> Job[Dialogue]:
+        review, reveal, filter = self._main.review, self._main.reveal, self._main.filter
+
+        def job(cancelled: Callable[[], bool]) -> Dialogue:
+            session = review.details(row, cancelled).session()
+            return Dialogue(session, reveal=reveal, filter=filter)
+
+        return job
+
+    def refilter(self) -> None:
+        """Go to what another filter asks for."""
+        if self.dialogue is not None:
+            self.dialogue.ask(self._main.filter)
+            self.lines.go(self.dialogue.position(self.dialogue.opens_at))
 
     def behind(self, row: SessionRow | None) -> bool:
         """Whether a row says more of the session than what is shown."""
@@ -120,8 +133,7 @@ class Said(Container):
         if began < self._due and not last:
             return
         self.row = row
-        review, reveal = self._main.review, self._main.reveal
-        self._went_on = review.reading
+        self._went_on = self._main.review.reading
 
         def done(dialogue: Dialogue) -> None:
             now = time.monotonic()
@@ -138,20 +150,17 @@ class Said(Container):
             self.lines.keep(cursor)
             self.explain()
 
-        self._loader.run(
-            lambda cancelled: Dialogue(review.details(row, cancelled).session(), reveal=reveal),
-            done,
-            self._failed,
-        )
+        self._loader.run(self._decoding(row), done, self._failed)
 
     # -- what is shown ----------------------------------------------------------------------------
 
     def reload(self) -> None:
         """Lay the dialogue out anew, with or without secrets."""
         session, reveal, cursor = self.session, self._main.reveal, self.lines.cursor
+        filter = self._main.filter
         if session is not None:
             self._loader.run(
-                lambda cancelled: Dialogue(session, reveal=reveal),
+                lambda cancelled: Dialogue(session, reveal=reveal, filter=filter),
                 lambda dialogue: self._put(dialogue, cursor),
                 self._failed,
             )
@@ -176,19 +185,20 @@ class Said(Container):
         self.lines.tell(problem)
         self.facts.tell("")
 
-    def _put(self, dialogue: Dialogue, cursor: int = 0) -> None:
+    def _put(self, dialogue: Dialogue, cursor: int | None = None) -> None:
         main, session = self._main, dialogue.session
         dialogue.mode = main.time_mode
         self.session, self.dialogue = session, dialogue
-        entering, self._entering = self._entering, 0
-        if entering:
-            start = -1 if entering > 0 else len(dialogue)
-            cursor = dialogue.next_finding(start, entering) or 0
+        aim, self._aim = self._aim, None
+        if aim is not None:
+            cursor = aim(dialogue)
+        elif cursor is None:
+            cursor = dialogue.position(dialogue.opens_at)
         self.lines.placeholder = "nothing was said"
         of = f" of {text(session.capture, 60)}" if main.several else ""
         self.lines.border_title = Content(steady(f"Session {session.number}{of}"))
         self.lines.show(dialogue, cursor=cursor)
-        if entering:
+        if aim is not None:
             self.lines.focus()
         self._explained = None
         self.explain()
@@ -202,7 +212,8 @@ class Said(Container):
         """Go to the next (1) or previous (-1) finding of the session; whether there is one."""
         if self.dialogue is None:
             return False
-        here = self.lines.cursor if self.lines.has_focus or way > 0 else 0
+        # Who comes from the list has seen none yet.
+        here = self.lines.cursor if self.lines.has_focus else -1 if way > 0 else 0
         found = self.dialogue.next_finding(here, way)
         if found is None:
             return False
@@ -215,11 +226,13 @@ class Said(Container):
         if event.rows is self.lines:
             self.explain()
 
-    def toggle(self, position: int) -> None:
-        """Fold or unfold a reply."""
-        if self.dialogue is not None and self.dialogue.toggle(position):
-            self.lines.rows_changed()
-            self.explain()
+    def toggle(self, position: int) -> bool:
+        """Fold or unfold a reply; whether there is one to fold."""
+        if self.dialogue is None or not self.dialogue.toggle(position):
+            return False
+        self.lines.rows_changed()
+        self.explain()
+        return True
 
     def explain(self) -> None:
         """Explain the selected line."""

@@ -22,7 +22,7 @@ from smtpscope.tui.message import MessageScreen
 from smtpscope.tui.octets import OctetsScreen
 from smtpscope.tui.prompts import ConfirmScreen
 from smtpscope.tui.rowlist import RowList
-from smtpscope.tui.said import Said
+from smtpscope.tui.said import Aim, Said
 from smtpscope.tui.sessionlist import COLUMNS, SessionCells, Without
 from smtpscope.tui.wrapped import WrappedList
 
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 IN_TIME = ("number", "start")
 """The orders in which the newest session is at one end."""
+
+SEALED = (
+    "What was said under TLS can't be read: --tls-keylog FILE or SSLKEYLOGFILE opens it, or let the"
+    " client go through smtpscope proxy."
+)
 
 NARROW = 100
 """Columns of the terminal below which the explanation stands under the dialogue."""
@@ -67,7 +72,7 @@ class SessionsPane(Container):
         self.said = Said(main)
         self._comparer: Newest[Comparison] = Newest(self.call_later)
         self._compared: int | None = None
-        self._entering = 0
+        self._aim: Aim | None = None
         self._shown = ("", "number", False)
         self._seen = 0
 
@@ -184,6 +189,8 @@ class SessionsPane(Container):
             said = f"no session yet: what is said {where} is shown as it comes"
         elif self.main.review.reading:
             said = "no sessions yet"
+        elif self.main.review.stopped:
+            said = "the reading was stopped before there was a session"
         else:
             said = (
                 "no SMTP session was found: on which port was it? --port names others than 25,"
@@ -216,7 +223,10 @@ class SessionsPane(Container):
             rows.go(position)
         else:
             rows.keep(position)
+        shown_before = self.row
         self._select(rows.cursor)
+        if asked and shown_before is not None and shown_before == self.row:
+            self.said.refilter()
         self.main.listed()
 
     def on_column_list_sort_wanted(self, event: ColumnList.SortWanted) -> None:
@@ -234,8 +244,8 @@ class SessionsPane(Container):
             row = self.selected
             if row is not None and row.kind == "message":
                 self.action_message()
-            else:
-                self.said.toggle(event.index)
+            elif not self.said.toggle(event.index):
+                self.add_class("-full")
 
     def back(self) -> bool:
         """One step back towards the list; whether there was one."""
@@ -246,19 +256,24 @@ class SessionsPane(Container):
         self.list.focus()
         return True
 
-    def show_session(self, id: int) -> bool:
-        """Go to a session; whether it is shown. Raises `DamagedError`."""
+    def show_session(self, id: int, aim: Aim | None = None) -> bool:
+        """Go to a session, and there to what is aimed at; whether it is shown. Raises
+        `DamagedError`."""
         position = self.listing.position(id)
         if position is None:
             return False
+        self._go(position, aim)
+        return True
+
+    def _go(self, position: int, aim: Aim | None) -> None:
+        self._aim = aim
         if self.list.cursor == position:
             self._select(position)
         self.list.go(position)
-        return True
 
     def _select(self, position: int) -> None:
-        entering, self._entering = self._entering, 0
-        self.said.show(self.listing.row(position), entering=entering)
+        aim, self._aim = self._aim, None
+        self.said.show(self.listing.row(position), aim)
 
     def retime(self) -> None:
         """Show times in another way."""
@@ -271,11 +286,12 @@ class SessionsPane(Container):
             self.main.next_session_with_finding(way)
 
     def enter_at_finding(self, position: int, way: int) -> None:
-        """Go to another session, and to its first (1) or last (-1) finding."""
-        self._entering = way
-        if self.list.cursor == position:
-            self._select(position)
-        self.list.go(position)
+        """Go to a session, and to its first (1) or last (-1) finding."""
+
+        def finding(dialogue: Dialogue) -> int:
+            return dialogue.next_finding(-1 if way > 0 else len(dialogue), way) or 0
+
+        self._go(position, finding)
 
     # -- what can be done with a session ----------------------------------------------------------
 
@@ -306,7 +322,9 @@ class SessionsPane(Container):
             return
         ordinal = _message_at(self)
         if ordinal is None:
-            self.main.scope.tell("This session has no message.")
+            tls = session.tls
+            sealed = tls is not None and tls.established and not tls.decrypted
+            self.main.scope.tell(SEALED if sealed else "This session has no message.")
             return
         self.app.push_screen(MessageScreen(self.main.review, row, ordinal), self.main.from_message)
 

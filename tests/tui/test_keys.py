@@ -410,7 +410,7 @@ async def test_secrets_are_revealed_only_when_that_is_confirmed_and_are_hidden_a
 
 async def test_octets_of_a_secret_are_hidden_until_it_is_revealed(tmp_path: Path) -> None:
     async with opened(read([mixed(tmp_path)])) as pilot:
-        await press(pilot, "G", "enter", "j", "j", "j")
+        await press(pilot, "G", "enter", "g", "j", "j", "j")
         assert "AUTH PLAIN" in rows(main(pilot).sessions.lines)[3]
         await press(pilot, "h")
         assert "41 47 46 75" not in shown(pilot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from support.screens import (
     bundled,
@@ -20,6 +21,7 @@ from support.screens import (
     told,
     write,
 )
+from textual.pilot import Pilot
 
 from smtpscope.tui.filterbar import FilterBar
 from smtpscope.tui.findings import FindingsPane
@@ -301,3 +303,108 @@ async def test_a_secret_s_octets_offer_no_packet() -> None:
         await settled(pilot)
         assert "these octets hold a secret" in shown(pilot)
         assert "packet in full" not in shown(pilot)
+
+
+async def test_a_dialogue_opens_at_what_broke_the_mail_or_what_the_filter_names() -> None:
+    async with opened(read(bundled("exim-auth-refused.pcap", "exim-errors.pcap"))) as pilot:
+        await settled(pilot)
+        sessions = main(pilot).sessions
+        assert sessions.list.has_focus
+        assert finding(pilot) == "login-unavailable"
+        assert "login-unavailable" in sessions.lines.text(sessions.lines.cursor)
+        # Coming from the list, e begins at the first one.
+        await press(pilot, "e")
+        assert finding(pilot) == "login-unavailable"
+        await press(pilot, "e")
+        assert finding(pilot) == "auth-in-cleartext"
+        main(pilot).narrow("verb == QUIT")
+        await settled(pilot)
+        assert "QUIT" in sessions.lines.text(sessions.lines.cursor)
+        await press(pilot, "escape", "escape")
+        await settled(pilot)
+        assert finding(pilot) == "login-unavailable"
+        main(pilot).narrow("code == 503 and client ~ 127")
+        await settled(pilot)
+        assert sessions.session is not None
+        assert sessions.session.capture == "exim-errors.pcap"
+        assert " 503" in sessions.lines.text(sessions.lines.cursor)
+
+
+async def test_e_goes_to_what_is_wrong_with_the_selected_message() -> None:
+    async with opened(read(bundled("exim-auth-refused.pcap", "exim-exim-prdr.pcap"))) as pilot:
+        await settled(pilot)
+        await press(pilot, "2", "e")
+        await settled(pilot)
+        sessions = main(pilot).sessions
+        assert sessions.session is not None
+        assert sessions.session.capture == "exim-exim-prdr.pcap"
+        assert sessions.lines.has_focus
+        assert finding(pilot) == "mailbox-full"
+        # And Esc leads back to it, by way of the list.
+        await press(pilot, "escape", "escape")
+        assert main(pilot).tab == 1
+        await press(pilot, "v")
+        await settled(pilot)
+        assert "message of" in sessions.lines.text(sessions.lines.cursor)
+
+
+async def test_e_goes_to_the_selected_rule_s_lines_even_to_notes() -> None:
+    async with opened(read(bundled("exim-errors.pcap", "exim-vrfy-expn.pcap"))) as pilot:
+        await settled(pilot)
+        await press(pilot, "3")
+        await settled(pilot)
+        pane = main(pilot).query_one(FindingsPane)
+        for rule in [row.split()[2] for row in rows(pane.list)]:
+            await press(pilot, "3")
+            await settled(pilot)
+            await point(pilot, pane.list, f" {rule} ")
+            await press(pilot, "e")
+            await settled(pilot)
+            assert main(pilot).sessions.lines.has_focus
+            assert finding(pilot) == rule
+            await press(pilot, "escape", "escape")
+            await settled(pilot)
+            assert main(pilot).query_one(FilterBar).field.value == ""
+
+
+async def test_a_refusal_of_several_lines_is_not_folded_till_somebody_folds_it() -> None:
+    async with opened(read(bundled("exim-errors.pcap"))) as pilot:
+        await settled(pilot)
+        lines_of = main(pilot).sessions.lines
+        assert any("503 Too many syntax or protocol errors" in row for row in rows(lines_of))
+        await point(pilot, lines_of, "503-sender already given")
+        await press(pilot, "enter")
+        assert not any("503 Too many" in row for row in rows(lines_of))
+        assert any("(+1 line)" in row for row in rows(lines_of))
+
+
+async def test_what_is_sealed_says_how_to_open_it_and_what_is_well_that_it_is() -> None:
+    async with opened(read(bundled("exim-msmtp-smtps.pcap"))) as pilot:
+        await settled(pilot)
+        await press(pilot, "m")
+        assert any("SSLKEYLOGFILE" in each for each in told(pilot))
+        for _ in range(3):
+            await press(pilot, "e")
+            await settled(pilot)
+        assert told(pilot).count("Nothing was found to be wrong in what is shown.") == 1
+
+
+async def test_the_filter_takes_keys_at_once_and_a_click(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        main(pilot).action_filter()
+        bar = main(pilot).query_one(FilterBar)
+        # Before anything else happens, for the next key may be there already.
+        assert pilot.app.focused is bar.field
+        await settled(pilot)
+        assert "number" in shown(pilot)
+        assert "capture" in shown(pilot)
+        await press(pilot, "escape")
+        await pilot.click(FilterBar, offset=(20, 0))
+        await settled(pilot)
+        assert bar.field.has_focus
+
+
+def finding(pilot: Pilot[Any]) -> str | None:
+    """The rule of the finding at the cursor of the dialogue."""
+    row = main(pilot).sessions.selected
+    return row.finding.rule if row is not None and row.finding is not None else None
