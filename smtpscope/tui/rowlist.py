@@ -125,12 +125,15 @@ class RowList(Painter, ScrollView, can_focus=True):
         *,
         placeholder: str = "",
         beside: bool = False,
+        context: int = 0,
         **named: Any,
     ) -> None:
         """`beside`: it only tells of what is selected elsewhere, and its cursor is seen only while
-        it has the focus."""
+        it has the focus. So many rows around the one that is gone to are seen, too: its
+        `context`."""
         super().__init__(**named)
         self._beside = beside
+        self._around = context
         self.source: Rows = NoRows() if source is None else source
         self.placeholder = placeholder
         self.follow = False
@@ -184,7 +187,7 @@ class RowList(Painter, ScrollView, can_focus=True):
         self.scroll_to(y=now - line, animate=False, immediate=True)
         self.cursor = now
         if visible:
-            self._scroll_to_cursor()
+            self._scroll_to_cursor(0)
         self.refresh()
 
     def text(self, row: int) -> str:
@@ -243,12 +246,13 @@ class RowList(Painter, ScrollView, can_focus=True):
         y = row - round(self.scroll_y) + self.head_height
         self.refresh(Region(0, y, self.size.width, 1))
 
-    def _scroll_to_cursor(self) -> None:
+    def _scroll_to_cursor(self, context: int | None = None) -> None:
         top, height = round(self.scroll_y), self._page_height()
-        if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False, immediate=True)
-        elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True)
+        around = min(self._around if context is None else context, (height - 1) // 2)
+        if self.cursor - around < top:
+            self.scroll_to(y=max(self.cursor - around, 0), animate=False, immediate=True)
+        elif self.cursor + around >= top + height:
+            self.scroll_to(y=self.cursor + around - height + 1, animate=False, immediate=True)
 
     # -- painting ---------------------------------------------------------------------------------
 
@@ -320,7 +324,8 @@ class RowList(Painter, ScrollView, can_focus=True):
         row = self.row_at(event.y)
         if row is None:
             return
-        self.go(row)
+        # It is seen already, and stays where it is for a second click.
+        self.cursor = row
         if event.chain == 2:
             self.post_message(self.Chosen(self, row))
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Aim = Callable[[Dialogue], int]
 """Where somebody wants to be in a dialogue, as a position in it."""
 
+CONTEXT = 3
+"""Lines of a dialogue that are seen before and behind the selected one."""
+
 SHARE = 5
 """A session that grows is decoded again after so many times what it took last."""
 
@@ -63,7 +66,7 @@ class Said(Container):
         self._explained: tuple[str, list[Fact]] | None = None
 
     def compose(self) -> ComposeResult:
-        self.lines = RowList(id="dialogue")
+        self.lines = RowList(id="dialogue", context=CONTEXT)
         self.facts = WrappedList(id="explanation", beside=True)
         self.lines.border_title = "Dialogue"
         self.facts.border_title = "Explanation"

@@ -355,29 +355,34 @@ class SessionsPane(Container):
             self.lines.focus()
 
     def action_compare(self) -> None:
-        """Remember a session; with the second one show both side by side."""
-        row = self.row
-        if row is None:
-            return
-        if self._compared is None or self._compared == row.id:
+        """Show the two that are marked side by side; else remember a session, and with the second
+        one show both."""
+        row, marked = self.row, sorted(self.main.marked)
+        if len(marked) == 2:
+            self._compare(*marked)
+        elif row is not None and self._compared in (None, row.id):
             self._compared = row.id
             self.main.scope.tell(f"Session {row.number} is remembered; press d on another one.")
-            return
-        other, compared, self._compared = None, self._compared, None
+        elif row is not None and self._compared is not None:
+            compared, self._compared = self._compared, None
+            self._compare(compared, row.id)
+
+    def _compare(self, *ids: int) -> None:
+        rows: list[SessionRow] = []
         with self.main.scope.sound_index():
-            other = self.main.review.index.session(compared)
-        if other is None:
-            return
+            found = map(self.main.review.index.session, ids)
+            rows = [row for row in found if row is not None]
         review, reveal = self.main.review, self.main.reveal
 
         def job(cancelled: Callable[[], bool]) -> Comparison:
-            sessions = [review.details(each, cancelled).session() for each in (other, row)]
-            return Comparison.of(*sessions, reveal=reveal)
+            left, right = (review.details(row, cancelled).session() for row in rows)
+            return Comparison.of(left, right, reveal=reveal)
 
         def done(comparison: Comparison) -> None:
             self.app.push_screen(CompareScreen(comparison))
 
-        self._comparer.run(job, done, self.main.scope.failed)
+        if len(rows) == len(ids):
+            self._comparer.run(job, done, self.main.scope.failed)
 
     def action_reveal(self) -> None:
         def confirmed(sure: bool | None) -> None:

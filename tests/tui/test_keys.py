@@ -334,6 +334,13 @@ async def test_d_twice_sets_two_sessions_side_by_side(tmp_path: Path) -> None:
         assert main(pilot).is_current
 
 
+async def test_d_sets_the_two_marked_sessions_side_by_side(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "space", "j", "space", "d")
+        assert isinstance(pilot.app.screen, CompareScreen)
+        assert "Session 1 and session 3" in lines(pilot)[0]
+
+
 async def test_t_goes_through_the_ways_to_show_times(tmp_path: Path) -> None:
     async with opened(read([mixed(tmp_path)])) as pilot:
         sessions = main(pilot).sessions
