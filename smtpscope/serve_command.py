@@ -20,8 +20,8 @@ _POLICY = click.Choice(["on", "off", "auth"])
     "--listen",
     metavar="[KIND://]HOST:PORT",
     multiple=True,
-    help="Where to listen; repeatable. KIND is smtp (without TLS), starttls (TLS is offered) or"
-    f" smtps (TLS at once). [default: {SERVE_LISTENER}]",
+    help="Where to listen; repeatable. KIND is starttls (TLS is offered; the usual one), smtp"
+    f" (without TLS) or smtps (TLS at once). [default: {SERVE_LISTENER}]",
 )
 @click.option("--host", help="What the server calls itself. [default: localhost]")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP.")

@@ -74,4 +74,4 @@ def test_what_the_command_would_refuse_is_refused(
 
 def test_so_is_what_the_recorder_refuses() -> None:
     with pytest.raises(RecorderError, match="is no server"):
-        launch("proxy", [("--upstream", "nowhere")], "", print)
+        launch("proxy", [("--upstream", "gopher://nowhere")], "", print)

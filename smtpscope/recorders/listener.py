@@ -25,9 +25,10 @@ class Listener(NamedTuple):
     port: int
 
     @classmethod
-    def parse(cls, url: str) -> Listener:
-        """Of "starttls://127.0.0.1:1587"; without a kind it is smtp. Raises ValueError."""
-        kind, host, port = parts(url if "://" in url else f"smtp://{url}")
+    def parse(cls, url: str, usual: str = "smtp") -> Listener:
+        """Of "starttls://127.0.0.1:1587"; without a kind it is the `usual` one. Raises
+        ValueError."""
+        kind, host, port = parts(url if "://" in url else f"{usual}://{url}")
         if kind not in KINDS or not is_host(host) or port is None or not port.isdecimal():
             raise ValueError(
                 f"{url!r} is no listener: name one such as smtp://127.0.0.1:1025,"

@@ -31,7 +31,7 @@ def record(owner: Owner) -> None:
     task = owner.task()
     options = task.options
     try:
-        listeners = [Listener.parse(url) for url in options["listen"]]
+        listeners = [Listener.parse(url, "starttls") for url in options["listen"]]
     except ValueError as error:
         raise UsageError(str(error)) from None
     configured = read_settings(

@@ -352,10 +352,19 @@ def test_the_other_family_on_the_same_port_is_no_loop(tmp_path: Path) -> None:
         assert wire.reply().startswith(b"220")
 
 
+def test_an_upstream_without_a_kind_is_smtp(tmp_path: Path) -> None:
+    with (
+        backend(lambda wire: wire.say(b"220 here\r\n")) as server,
+        proxying(tmp_path, f"127.0.0.1:{server.port}") as proxy,
+        proxy.connect() as wire,
+    ):
+        assert wire.reply() == b"220 here\r\n"
+
+
 @pytest.mark.parametrize(
     ("upstream", "words"),
     [
-        ("mx.example", "is no server"),
+        ("gopher://mx.example", "is no server"),
         ("smtp://:25", "is no server"),
         ("smtp://127.0.0.1:0", "has no port"),
         ("smtp://127.0.0.1:65536", "has no port"),

@@ -127,6 +127,12 @@ def _trusting() -> ssl.SSLContext:
     return context
 
 
+def test_a_listener_without_a_kind_offers_tls(tmp_path: Path) -> None:
+    with serving(tmp_path, listen=["127.0.0.1:0"]) as server, server.connect() as client:
+        client.ehlo()
+        assert client.has_extn("starttls")
+
+
 def test_smtplib_delivers_through_every_kind_of_listener(tmp_path: Path) -> None:
     with serving(tmp_path, "smtp", "starttls", "smtps", settings={"auth": "any"}) as server:
         with server.connect() as client:
