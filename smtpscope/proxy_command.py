@@ -25,8 +25,8 @@ _PEM = click.Path(dir_okay=False, exists=True)
     "--upstream",
     metavar="[KIND://]HOST[:PORT]",
     required=True,
-    help="The server. KIND is smtp (TLS is the client's choice; the usual one), or starttls or smtps:"
-    " TLS whatever the client does.",
+    help="The server. KIND is smtp (TLS is the client's choice; the usual one), or starttls or"
+    " smtps: TLS whatever the client does.",
 )
 @click.option(
     "--starttls",
