@@ -52,6 +52,7 @@ class ScopeApp(App[None]):
     COMMANDS: ClassVar = App.COMMANDS | {SessionCommands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", id="quit"),
+        Binding("H", "home", "Home: open other captures, record", id="home"),
         Binding("question_mark", "help", "Help for where you are", id="help"),
         Binding("ctrl+c", "interrupt", "Quit at once", id="interrupt", show=False, priority=False),
     ]
@@ -275,5 +276,4 @@ class ScopeApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action of the screen, and what the whole program can do."""
         yield from screen_commands(screen)
-        yield SystemCommand("Open other captures", "The home screen", self.action_home)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)

@@ -137,7 +137,14 @@ async def until_read(pilot: object) -> None:
 async def test_the_palette_has_every_action_and_every_session(tmp_path: Path) -> None:
     async with opened(read([many(tmp_path)])) as pilot:
         commands = {each.title for each in pilot.app.get_system_commands(pilot.app.screen)}
-        assert {"Filter", "Ladder", "Export", "Theme", "Open other captures", "Quit"} <= commands
+        assert {
+            "Filter",
+            "Ladder",
+            "Export",
+            "Theme",
+            "Home: open other captures, record",
+            "Quit",
+        } <= commands
         await pilot.press("ctrl+p")
         assert isinstance(pilot.app.screen, CommandPalette)
         for key in "r77@":
@@ -391,3 +398,11 @@ async def test_a_session_with_nothing_said_says_so(tmp_path: Path) -> None:
 
 def test_memory_is_not_shared_between_tests() -> None:
     assert Memory().recent == []
+
+
+async def test_a_key_leads_home_and_esc_back(tmp_path: Path) -> None:
+    async with opened(read([mixed(tmp_path)])) as pilot:
+        await press(pilot, "H")
+        assert isinstance(pilot.app.screen, HomeScreen)
+        await press(pilot, "escape")
+        assert main(pilot).is_current
