@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ MAX_LINE = 12_288
 """Octets of a line of an AUTH exchange with its CRLF (RFC 4954 §4)."""
 MAX_SECRET = 1 << 16
 """Octets of secrets that one exchange keeps; what is beyond is counted only."""
+MAX_HIDDEN = 16
+"""Words that one exchange remembers to be hidden wherever they are quoted; the newest stay."""
 
 _NEVER = 1 << 30
 
@@ -47,6 +50,13 @@ class Reading(NamedTuple):
     secret: bytes
 
 
+class Hidden(NamedTuple):
+    """Octets that nobody may quote. `coded`: base64, of which a part gives away too much too."""
+
+    octets: bytes
+    coded: bool
+
+
 class _Form(NamedTuple):
     """How a mechanism speaks.
 
@@ -68,8 +78,9 @@ class AuthExchange:
     (authentication identity) and `authzid` the identity to act as, once seen. `secret` holds the
     decoded secret octets, at most MAX_SECRET, and `secret_length` their full number; of a mechanism
     without a known form these are all responses. `redacted` has one text for each client line, an
-    initial response included: free of secrets, but as hostile as any text from the wire. `code` is
-    the final reply's. Defects: auth-base64, auth-line-too-long, auth-empty-response,
+    initial response included: free of secrets, but as hostile as any text from the wire. `hidden`
+    has the secrets both as on the wire and decoded: nobody may quote them. `code` is the final
+    reply's. Defects: auth-base64, auth-line-too-long, auth-empty-response,
     auth-initial-response, auth-response-syntax.
     """
 
@@ -87,6 +98,7 @@ class AuthExchange:
         self.cancelled = False
         self.code: int | None = None
         self.redacted: list[str] = []
+        self.hidden: deque[Hidden] = deque(maxlen=MAX_HIDDEN)
         self.defects: list[Defect] = []
         self._form = _form_of(self.mechanism)
         self._prompt = b""
@@ -155,6 +167,10 @@ class AuthExchange:
             self.authzid = reading.authzid
         self.secret += reading.secret[: MAX_SECRET - len(self.secret)]
         self.secret_length += len(reading.secret)
+        if decoded is None:
+            self.hidden += [Hidden(word, False) for word in line.split()[:MAX_HIDDEN]]
+        elif reading.secret:
+            self.hidden += (Hidden(line, True), Hidden(reading.secret, False))
         self.redacted.append(_redacted_text(reading, line if decoded is None else decoded))
 
     def _read(self, decoded: bytes, number: int, span: Span) -> Reading:
@@ -187,6 +203,32 @@ def describe_challenge(mechanism: str, text: bytes) -> bytes:
     if not decoded:
         return _hidden(text) if text else b""
     return _hidden(decoded) if form is None else form.shown(decoded)
+
+
+def has_credentials(line: bytes) -> bool:
+    """Whether `line`, as on the wire, is a whole message of PLAIN: name and password."""
+    decoded = _decode(line)
+    return decoded is not None and _read_plain(decoded) is not None
+
+
+def is_likely_response(line: bytes) -> bool:
+    """Whether `line`, as on the wire, is one word of base64 that says something legible.
+
+    Few words in one case are base64 of anything that people type.
+    """
+    decoded = _decode(line)
+    if not decoded or (line.isalpha() and (line.isupper() or line.islower())):
+        return False
+    try:
+        return decoded.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def holds(text: bytes, secret: bytes) -> bool:
+    """Whether `text` is base64 of something that quotes `secret`, as a challenge may."""
+    decoded = _decode(text)
+    return decoded is not None and secret in decoded
 
 
 def _decode(line: bytes) -> bytes | None:

@@ -1,0 +1,83 @@
+"""Secrets that a server gives back: what was redacted in a command is masked in the replies.
+
+Servers quote what they don't understand (`500 Command unrecognized: "aHVudGVyMg=="`), now and then
+cut short. `Secrets` learns of each command what is hidden of it, and masks that in the replies of
+the session, whoever shows them.
+"""
+
+from __future__ import annotations
+
+from smtpscope.smtp.sasl import AuthExchange, Hidden, holds
+from smtpscope.smtp.values import Exchange, Reply
+
+MAX_SECRETS = 64
+"""Secrets of one session that are looked for; the newest stay."""
+MIN_SECRET = 4
+"""Octets below which a secret is not looked for: it would be found everywhere."""
+HEAD = 8
+"""Octets of base64 that give a secret away, where a server cuts it short."""
+
+
+class Secrets:
+    """The secrets of one session. It is false while none is known."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hidden, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def learn(self, auth: AuthExchange) -> None:
+        """Nothing that this login hides may be seen from now on."""
+        known = self._known
+        for secret in auth.hidden:
+            if len(secret.octets) >= MIN_SECRET:
+                known.pop(secret, None)
+                known[secret] = None
+        while len(known) > MAX_SECRETS:
+            del known[next(iter(known))]
+
+    def mask(self, exchange: Exchange) -> None:
+        """Mask them in the replies of an exchange."""
+        for reply in exchange.replies:
+            lines = tuple([self._masked(line, reply) for line in reply.lines])
+            if lines != reply.lines:
+                reply.unmasked, reply.lines = reply.lines, lines
+
+    def _masked(self, line: bytes, reply: Reply) -> bytes:
+        for secret in self._known:
+            octets, coded = secret
+            if (octets[:HEAD] if coded else octets) in line:
+                line = _without(line, secret)
+            if reply.code == 334 and holds(line, octets):
+                return _hidden(len(line))
+        return line
+
+
+def _without(line: bytes, secret: Hidden) -> bytes:
+    """The line without the secret.
+
+    A password is part of many a word, and is one only by itself; of base64 the beginning is enough.
+    """
+    octets, coded = secret
+    head = octets[:HEAD] if coded else octets
+    found = []
+    end, at = 0, line.find(head)
+    while at >= 0:
+        length = _agreeing(line, at, octets)
+        if coded or not (line[at - 1 : at].isalnum() or line[at + length :][:1].isalnum()):
+            found += [line[end:at], _hidden(length)]
+            end = at + length
+        at = line.find(head, at + length)
+    return b"".join((*found, line[end:]))
+
+
+def _agreeing(line: bytes, at: int, octets: bytes) -> int:
+    """How many octets of `line` from `at` on are the first of these."""
+    quoted = line[at : at + len(octets)]
+    pairs = enumerate(zip(quoted, octets, strict=False))
+    return next((length for length, (one, other) in pairs if one != other), len(quoted))
+
+
+def _hidden(length: int) -> bytes:
+    return b"[redacted %d octets]" % length

@@ -1,0 +1,80 @@
+"""What a server quotes of a secret is masked, in its replies and in whatever is made of them."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import pytest
+from support.samples import review
+
+from smtpscope.export import jsonl, text
+from smtpscope.session import Session
+
+OPENING = ("S: 220 mx.example.org ESMTP", "C: EHLO a.example.net", "S: 250-mx", "S: 250 AUTH PLAIN")
+PASSWORD = "hunter2-SECRET"
+WORD = b64encode(PASSWORD.encode()).decode()
+MESSAGE = b64encode(b"\0ann\0" + PASSWORD.encode()).decode()
+
+
+def shown(session: Session, *, reveal: bool = False) -> str:
+    return jsonl.dumps(session, reveal=reveal) + text.dumps(session, reveal=reveal)
+
+
+@pytest.mark.parametrize(
+    ("lines", "masked"),
+    [
+        # Exchange, which was not asked to wait for.
+        (
+            (
+                *("C: AUTH LOGIN", "S: 504 5.7.4 Unrecognized authentication type"),
+                *("C: YW5u", "S: 500 5.3.3 Unrecognized command 'YW5u'"),
+                *(f"C: {WORD}", f"S: 500 5.3.3 Unrecognized command '{WORD}'"),
+            ),
+            f"command '[redacted {len(WORD)} octets]'",
+        ),
+        # Sendmail, of what is no base64.
+        (
+            (f"C: AUTH PLAIN {MESSAGE}!", f"S: 501 5.5.4 cannot decode AUTH parameter {MESSAGE}!"),
+            f"parameter [redacted {len(MESSAGE) + 1} octets]",
+        ),
+        (
+            (f"C: AUTH PLAIN {MESSAGE}", f"S: 535 5.7.8 bad {MESSAGE}"),
+            f"bad [redacted {len(MESSAGE)} octets]",
+        ),
+        # Cut short.
+        (
+            (f"C: AUTH PLAIN {MESSAGE}", f'S: 500 Unknown: "AUTH PLAIN {MESSAGE[:20]}..."'),
+            '"AUTH PLAIN [redacted 20 octets]..."',
+        ),
+        # Decoded, in a later reply.
+        (
+            (f"C: AUTH PLAIN {MESSAGE}", "S: 535 no", "C: NOOP", f"S: 250 ann:{PASSWORD}"),
+            f"ann:[redacted {len(PASSWORD)} octets]",
+        ),
+    ],
+)
+def test_a_secret_that_a_reply_quotes_is_masked(lines: tuple[str, ...], masked: str) -> None:
+    (session,) = review((*OPENING, *lines))
+    hidden = shown(session)
+    assert masked.replace('"', '\\"') in hidden or masked in hidden
+    for secret in (PASSWORD, WORD, MESSAGE, MESSAGE[:20]):
+        assert secret not in hidden
+    assert any(secret in shown(session, reveal=True) for secret in (PASSWORD, WORD, MESSAGE[:20]))
+
+
+def test_a_challenge_that_holds_the_secret_is_masked() -> None:
+    challenge = b64encode(f"again {PASSWORD}".encode()).decode()
+    lines = ("C: AUTH LOGIN YW5u", "S: 334 UGFzc3dvcmQ6", f"C: {WORD}", f"S: 334 {challenge}")
+    (session,) = review((*OPENING, *lines, "C: *", "S: 501 given up"))
+    hidden = shown(session)
+    assert challenge not in hidden
+    assert PASSWORD not in hidden
+    assert challenge in shown(session, reveal=True)
+
+
+def test_a_password_that_is_part_of_a_word_masks_nothing() -> None:
+    message = b64encode(b"\0ann\0authentic").decode()
+    (session,) = review(
+        (*OPENING, f"C: AUTH PLAIN {message}", "S: 535 5.7.8 authentication failed")
+    )
+    assert "535 5.7.8 authentication failed" in shown(session)
