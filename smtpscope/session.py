@@ -165,8 +165,8 @@ class SessionBuilder:
         else:
             session.dropped += 1
         command, reply = exchange.command, exchange.reply
-        if exchange.auth is not None:
-            self._secrets.learn(exchange.auth)
+        if exchange.auth is not None or (command is not None and command.redacted is not None):
+            self._secrets.learn(exchange)
         if self._secrets:
             self._secrets.mask(exchange)
         if command is None:

@@ -13,7 +13,7 @@ from smtpscope import reference
 from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import MAX_CAPABILITIES, Session
-from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
+from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS, NEARLY_AUTH
 from smtpscope.smtp.values import Command, Reply
 from smtpscope.stream import Defect, Span
 
@@ -312,7 +312,9 @@ def _unknown(step: Step) -> Iterable[Defect]:
     if not command.verb and command.argument.startswith(_TLS_HANDSHAKE):
         return (Defect("tls-on-plain-port", command.span),)
     if command.redacted is not None:
-        return (Defect("secret-unasked", command.span, "what is nearly AUTH"),)
+        bare = not command.verb and NEARLY_AUTH.match(command.argument) is None
+        detail = "a line of base64 alone" if bare else "what is nearly AUTH"
+        return (Defect("secret-unasked", command.span, detail),)
     return ()
 
 

@@ -7,7 +7,9 @@ the session, whoever shows them.
 
 from __future__ import annotations
 
-from smtpscope.smtp.sasl import AuthExchange, Hidden, holds
+from collections.abc import Iterable
+
+from smtpscope.smtp.sasl import MAX_HIDDEN, AuthExchange, Hidden, has_credentials, holds
 from smtpscope.smtp.values import Exchange, Reply
 
 MAX_SECRETS = 64
@@ -27,10 +29,10 @@ class Secrets:
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def learn(self, auth: AuthExchange) -> None:
-        """Nothing that this login hides may be seen from now on."""
+    def learn(self, exchange: Exchange) -> None:
+        """Nothing that this exchange hides may be seen from now on."""
         known = self._known
-        for secret in auth.hidden:
+        for secret in _hidden_in(exchange):
             if len(secret.octets) >= MIN_SECRET:
                 known.pop(secret, None)
                 known[secret] = None
@@ -52,6 +54,21 @@ class Secrets:
             if reply.code == 334 and holds(line, octets):
                 return _hidden(len(line))
         return line
+
+
+def _hidden_in(exchange: Exchange) -> Iterable[Hidden]:
+    """The secrets of an exchange, which has some: of a login, or of words that are likely one."""
+    if exchange.auth is not None:
+        return exchange.auth.hidden
+    command = exchange.command
+    words = command.argument.split()[-MAX_HIDDEN:] if command is not None else ()
+    return [
+        secret
+        for word in words
+        # Shorter ones may be names of mechanisms.
+        if len(word) >= HEAD
+        for secret in AuthExchange("PLAIN" if has_credentials(word) else "", word).hidden
+    ]
 
 
 def _without(line: bytes, secret: Hidden) -> bytes:

@@ -78,3 +78,37 @@ def test_a_password_that_is_part_of_a_word_masks_nothing() -> None:
         (*OPENING, f"C: AUTH PLAIN {message}", "S: 535 5.7.8 authentication failed")
     )
     assert "535 5.7.8 authentication failed" in shown(session)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (f"C: AUHT PLAIN {MESSAGE}",),
+        (f"C: ATH PLAIN {MESSAGE}",),
+        (f"C: AUTJ LOGIN {WORD}",),
+        (f"C: PLAIN {MESSAGE}",),
+        (f"C: {MESSAGE}",),
+        # Of letters alone, which are taken for a verb.
+        ("C: AGFubgBodW50ZXIy",),
+        ("C: AUHT LOGIN", "S: 500 what?", f"C: {WORD}"),
+        ("C: AUTH LOGIN", "S: 504 no", "C: YW5u", "S: 500 what?", f"C: {WORD}"),
+        ("C: AUTH LOGIN", "S: 504 no", "C: RSET", "S: 250 ok", f"C: {WORD}"),
+    ],
+)
+def test_a_secret_that_no_login_asked_for_is_hidden_and_so_is_its_echo(
+    lines: tuple[str, ...],
+) -> None:
+    (session,) = review((*OPENING, *lines, f'S: 500 Unrecognized: "{lines[-1][3:]}"'))
+    hidden = shown(session).upper()
+    for secret in (PASSWORD, WORD, MESSAGE, "AGFubgBodW50ZXIy", "hunter2"):
+        assert secret.upper() not in hidden
+    word = lines[-1].split()[-1]
+    assert shown(session, reveal=True).count(word) > 1
+
+
+@pytest.mark.parametrize("reply", ["235 2.7.0 welcome", "535 5.7.8 no"])
+def test_a_misspelt_command_behind_a_login_is_shown(reply: str) -> None:
+    lines = (f"C: AUTH PLAIN {MESSAGE}", f"S: {reply}", "C: MIAL FROM:<a@b.test>", "S: 500 what?")
+    (session,) = review((*OPENING, *lines))
+    assert "MIAL FROM:<a@b.test>" in text.dumps(session)
+    assert "auth-base64" not in {each.rule for each in session.findings}
