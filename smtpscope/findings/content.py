@@ -113,6 +113,11 @@ _ADDRESS_IN_NAME = re.compile(rb"[\w.+-]+@((?:[\w-]+\.)+[a-zA-Z]{2,})")
 _ON_BEHALF = (b"list-id", b"sender", b"resent-from", b"list-unsubscribe")
 _REWRITTEN = re.compile(rb"SRS[01][=+-]|.*\+SRS=", re.IGNORECASE | re.DOTALL)
 """The local parts that a forwarder put into the place of the author's address (SRS)."""
+_SECOND_LEVELS = frozenset(
+    b"ac ad asn biz co com cri ed edu firm gen go gob gov gr gub gv id idv ind info int iwi law lg"
+    b" ltd mil ne net nhs nic nom or org pe plc pp re res sch school web".split()
+)
+"""Names below a country's that anybody may register under; others of three letters are owners'."""
 _NAME_LENGTH = 150
 _MAX_DOMAIN = 255
 
@@ -239,7 +244,7 @@ def related(one: bytes, other: bytes) -> bool:
 def owned(domain: bytes) -> bytes:
     """The part of a domain that its owner registered, as far as can be told without a list."""
     labels = domain.rstrip(b".").rsplit(b".", 3)
-    if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3:
+    if len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVELS:
         # co.uk, com.au and their like are no owner's.
         return b".".join(labels[-3:])
     return b".".join(labels[-2:])
