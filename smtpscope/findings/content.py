@@ -14,6 +14,7 @@ from smtpscope.findings.rule import Checks, Rule, quoted
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
 from smtpscope.message.mime import Attachment
+from smtpscope.message.text import decode_text
 from smtpscope.session import Content
 from smtpscope.smtp.values import Command
 from smtpscope.stream import Defect
@@ -195,7 +196,8 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
     value = fields[0].value
     sender = sender.lower()
     direct = bool(sender) and b"@" + sender in value.lower()
-    if direct and value.count(b"@") == 1:
+    encoded = b"=?" in value
+    if direct and value.count(b"@") == 1 and not encoded:
         return
     addresses = message.addresses(b"from")
     if not addresses:
@@ -205,10 +207,15 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
         # A program on the host itself names its user only.
         return
     name, angle, _ = value[:MAX_NAME].partition(b"<")
+    if encoded:
+        # Mail programs show what the words of RFC 2047 stand for.
+        name = decode_text(name).encode("utf-8", "replace")
     named = _ADDRESS_IN_NAME.search(name)
     by_list = b" via " in name.lower() and b"list-id" in message.fields
     if angle and named and not by_list and not related(named[1].lower(), domain):
         shown = quoted(value.strip(), _NAME_LENGTH)
+        if encoded:
+            shown = decode_text(value[:MAX_NAME]).strip()[:_NAME_LENGTH]
         yield "display-name-disguise", shown
     if not sender.isascii():
         sender = _domain("@" + sender.decode("utf-8", "replace"))
