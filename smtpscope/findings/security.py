@@ -156,6 +156,8 @@ _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
 _PROGRAM = re.compile(
     rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`[^`]+`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)"
 )
+_ORCPT_TYPE = re.compile(rb" ORCPT=[A-Z0-9-]+\Z", re.IGNORECASE)
+_TYPE_LENGTH = 40
 _SUSPECT = re.compile(rb"[$`;|&]")
 _TLS_HANDSHAKE = b"\x16\x03"
 
@@ -296,13 +298,19 @@ def _program(step: Step) -> Iterable[Defect]:
     command = step.command
     if command is None or not _SUSPECT.search(command.argument):
         return ()
-    match = _PROGRAM.search(command.argument)
+    match = next(filter(_is_program, _PROGRAM.finditer(command.argument)), None)
     if match is None:
         return ()
     end = command.span.end - 2 - len(command.argument)
     where = Span(command.span.direction, end + match.start(), end + match.end())
     detail = quoted(command.argument[match.start() :]) + _outcome(step.reply)
     return (Defect("command-injection", where, detail),)
+
+
+def _is_program(match: re.Match[bytes]) -> bool:
+    """Behind the type of ORCPT an address of X.400 begins with a slash (RFC 3461 §4.2)."""
+    start = match.start()
+    return _ORCPT_TYPE.search(match.string[max(start - _TYPE_LENGTH, 0) : start]) is None
 
 
 def _unknown(step: Step) -> Iterable[Defect]:
