@@ -18,7 +18,7 @@ from smtpscope.smtp import grammar
 from smtpscope.smtp.framing import MAX_LINE, Line, Octets
 from smtpscope.smtp.maildata import ChunkReader, Chunks, DataReader, MessageReader
 from smtpscope.smtp.sasl import AuthExchange, has_credentials, is_likely_response
-from smtpscope.smtp.values import Command, ContentSink, Exchange
+from smtpscope.smtp.values import SENDERS, Command, ContentSink, Exchange
 from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 
 MAX_WAITING = 1 << 20
@@ -35,6 +35,7 @@ AUTHENTICATING = AUTH_VERBS | {"(auth)"}
 LOGGED_IN = 235
 """The code behind which the client sends nothing more of its login (RFC 4954 §6)."""
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
+PATH_VERBS = SENDERS | {"RCPT"}
 
 
 class Mode(enum.IntEnum):
@@ -291,7 +292,7 @@ class CommandReader:
             self._synced = True
             self._end_stretch()
         # In a path 8-bit octets may be UTF-8: the grammar judges them.
-        defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
+        defects = self._line_defects(line, eight_bit=verb not in PATH_VERBS)
         self._ask(verb, argument, line, octets.mark(line.end - 1), defects)
         return True
 
@@ -303,8 +304,8 @@ class CommandReader:
         exchange = Exchange(command, [], defects)
         text_end = line.start + len(line.text)
         where = _new(Span, (self._direction, text_end - len(argument), text_end))
-        if verb in ("MAIL", "RCPT"):
-            if verb == "MAIL":
+        if verb in PATH_VERBS:
+            if verb != "RCPT":
                 self._chunks.lost = 0
             exchange.path = path = grammar.parse_path_argument(verb, argument, where)
             defects.extend(path.defects)

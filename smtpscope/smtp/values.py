@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.stream import Defect, Span
 
+SENDERS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
+"""The verbs that open a transaction; all but MAIL are abolished (RFC 821 §3.4)."""
+
 
 class EnhancedCode(NamedTuple):
     """An enhanced status code, class.subject.detail (RFC 3463 §2)."""
