@@ -150,6 +150,7 @@ LONG = 1_000
 RUN = 128
 """Equal octets in a row that are padding."""
 
+_PROXY_FAILED = b"4.7.0 TLS with the server failed: "
 _MASKED = re.compile(rb"X{7}[A-Z]\Z")
 _MASKED_VERB = "X" * len("STARTTLS")
 _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
@@ -244,7 +245,17 @@ def _starttls(step: Step) -> Iterable[Defect]:
         return (Defect("starttls-stripped", reply.span, f"the server saw {quoted(text)}"),)
     if "STARTTLS" not in step.state.offered:
         return ()
-    return (Defect("starttls-refused", reply.span, f"{reply.code} {quoted(text)}"),)
+    detail = f"{_of_our_proxy(text)}{reply.code} {quoted(text)}"
+    return (Defect("starttls-refused", reply.span, detail),)
+
+
+def _of_our_proxy(text: bytes) -> str:
+    """What helps where `smtpscope proxy` says that it has no TLS with the server behind it."""
+    if not text.startswith(_PROXY_FAILED):
+        return ""
+    if b"certificate" in text.lower():
+        return "smtpscope proxy needs --upstream-ca or --insecure-upstream: "
+    return "by smtpscope proxy, for want of TLS with the server behind it: "
 
 
 def _masked_command(step: Step) -> Iterable[Defect]:
