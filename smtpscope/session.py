@@ -167,7 +167,7 @@ class SessionBuilder:
         command, reply = exchange.command, exchange.reply
         if exchange.auth is not None or (command is not None and command.redacted is not None):
             self._secrets.learn(exchange)
-        if self._secrets:
+        if self._secrets.known:
             self._secrets.mask(exchange)
         if command is None:
             if exchange.greeting and session.banner is None:

@@ -21,19 +21,17 @@ HEAD = 8
 
 
 class Secrets:
-    """The secrets of one session. It is false while none is known."""
+    """The secrets of one session. While none is `known` there is nothing to mask."""
 
     def __init__(self) -> None:
-        self._known: dict[Hidden, None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._known)
+        self.known: dict[Hidden, None] = {}
 
     def learn(self, exchange: Exchange) -> None:
         """Nothing that this exchange hides may be seen from now on."""
-        known = self._known
+        known = self.known
         for secret in _hidden_in(exchange):
-            if len(secret.octets) >= MIN_SECRET:
+            octets, coded = secret
+            if len(octets) >= MIN_SECRET and (coded or not _is_plain_word(octets)):
                 known.pop(secret, None)
                 known[secret] = None
         while len(known) > MAX_SECRETS:
@@ -47,7 +45,7 @@ class Secrets:
                 reply.unmasked, reply.lines = reply.lines, lines
 
     def _masked(self, line: bytes, reply: Reply) -> bytes:
-        for secret in self._known:
+        for secret in self.known:
             octets, coded = secret
             if (octets[:HEAD] if coded else octets) in line:
                 line = _without(line, secret)
@@ -71,10 +69,16 @@ def _hidden_in(exchange: Exchange) -> Iterable[Hidden]:
     ]
 
 
+def _is_plain_word(octets: bytes) -> bool:
+    """Whether servers may well say it unasked: to mask "password" would show that it is the one."""
+    return octets.isalpha() and octets[1:].islower()
+
+
 def _without(line: bytes, secret: Hidden) -> bytes:
     """The line without the secret.
 
-    A password is part of many a word, and is one only by itself; of base64 the beginning is enough.
+    What is short is part of many a word, and a secret only by itself; of base64 the beginning is
+    enough.
     """
     octets, coded = secret
     head = octets[:HEAD] if coded else octets
@@ -82,7 +86,8 @@ def _without(line: bytes, secret: Hidden) -> bytes:
     end, at = 0, line.find(head)
     while at >= 0:
         length = _agreeing(line, at, octets)
-        if coded or not (line[at - 1 : at].isalnum() or line[at + length :][:1].isalnum()):
+        inside = line[at - 1 : at].isalnum() or line[at + length : at + length + 1].isalnum()
+        if not inside or (coded and length >= HEAD):
             found += [line[end:at], _hidden(length)]
             end = at + length
         at = line.find(head, at + length)
