@@ -129,7 +129,7 @@ class AuthExchange:
 
     def challenge(self, text: bytes, span: Span | None = None) -> None:
         """The server has sent `334 text`; `span` covers the text."""
-        decoded = _decode(text)
+        decoded = decode(text)
         if decoded is None and text.lower() != _AGREED.get(self.mechanism):
             where = span or Span(Direction.SERVER, 0, len(text))
             self._note("auth-base64", where, "the challenge")
@@ -151,7 +151,7 @@ class AuthExchange:
         number = len(self.redacted)
         if len(line) + 2 > MAX_LINE:
             self._note("auth-line-too-long", span, f"{len(line) + 2} octets")
-        decoded = _decode(line)
+        decoded = decode(line)
         if decoded is None:
             self._note("auth-base64", span)
             reading = Reading(None, None, line)
@@ -197,7 +197,7 @@ def describe_challenge(mechanism: str, text: bytes) -> bytes:
     Text that is no base64 comes back as it is, a challenge of unknown form as its length.
     """
     form = _form_of(mechanism.upper())
-    decoded = _decode(text)
+    decoded = decode(text)
     if decoded is None and form is not None:
         return text
     if not decoded:
@@ -207,7 +207,7 @@ def describe_challenge(mechanism: str, text: bytes) -> bytes:
 
 def has_credentials(line: bytes) -> bool:
     """Whether `line`, as on the wire, is a whole message of PLAIN: name and password."""
-    decoded = _decode(line)
+    decoded = decode(line)
     return decoded is not None and _read_plain(decoded) is not None
 
 
@@ -216,7 +216,7 @@ def is_likely_response(line: bytes) -> bool:
 
     Few words in one case are base64 of anything that people type.
     """
-    decoded = _decode(line)
+    decoded = decode(line)
     if not decoded or (line.isalpha() and (line.isupper() or line.islower())):
         return False
     try:
@@ -225,13 +225,8 @@ def is_likely_response(line: bytes) -> bool:
         return False
 
 
-def holds(text: bytes, secret: bytes) -> bool:
-    """Whether `text` is base64 of something that quotes `secret`, as a challenge may."""
-    decoded = _decode(text)
-    return decoded is not None and secret in decoded
-
-
-def _decode(line: bytes) -> bytes | None:
+def decode(line: bytes) -> bytes | None:
+    """The octets that a line of base64 stands for; None where it is none."""
     try:
         return binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error:

@@ -7,9 +7,9 @@ the session, whoever shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from smtpscope.smtp.sasl import MAX_HIDDEN, AuthExchange, Hidden, has_credentials, holds
+from smtpscope.smtp.sasl import MAX_HIDDEN, AuthExchange, Hidden, decode, has_credentials
 from smtpscope.smtp.values import Exchange, Reply
 
 MAX_SECRETS = 64
@@ -45,13 +45,13 @@ class Secrets:
                 reply.unmasked, reply.lines = reply.lines, lines
 
     def _masked(self, line: bytes, reply: Reply) -> bytes:
+        challenge = decode(line) if reply.code == 334 else None
+        places: list[tuple[int, int]] = []
         for secret in self.known:
-            octets, coded = secret
-            if (octets[:HEAD] if coded else octets) in line:
-                line = _without(line, secret)
-            if reply.code == 334 and holds(line, octets):
+            if challenge and secret.octets in challenge:
                 return _hidden(len(line))
-        return line
+            places += _places(line, secret)
+        return _without(line, sorted(places)) if places else line
 
 
 def _hidden_in(exchange: Exchange) -> Iterable[Hidden]:
@@ -74,24 +74,34 @@ def _is_plain_word(octets: bytes) -> bool:
     return octets.isalpha() and octets[1:].islower()
 
 
-def _without(line: bytes, secret: Hidden) -> bytes:
-    """The line without the secret.
+def _places(line: bytes, secret: Hidden) -> Iterator[tuple[int, int]]:
+    """Where in the line the secret stands, as first octet and end.
 
     What is short is part of many a word, and a secret only by itself; of base64 the beginning is
     enough.
     """
     octets, coded = secret
     head = octets[:HEAD] if coded else octets
-    found = []
-    end, at = 0, line.find(head)
+    at = line.find(head)
     while at >= 0:
-        length = _agreeing(line, at, octets)
-        inside = line[at - 1 : at].isalnum() or line[at + length : at + length + 1].isalnum()
-        if not inside or (coded and length >= HEAD):
-            found += [line[end:at], _hidden(length)]
-            end = at + length
-        at = line.find(head, at + length)
-    return b"".join((*found, line[end:]))
+        end = at + _agreeing(line, at, octets)
+        inside = line[at - 1 : at].isalnum() or line[end : end + 1].isalnum()
+        if not inside or (coded and len(head) == HEAD):
+            yield at, end
+        at = line.find(head, end)
+
+
+def _without(line: bytes, places: list[tuple[int, int]]) -> bytes:
+    """The line, with the octets at these places, which come in order, masked."""
+    kept, start, end = [], 0, 0
+    for first, behind in places:
+        if first > end or not end:
+            # What was masked last ends before this.
+            kept += [_hidden(end - start)] if end else []
+            kept.append(line[end:first])
+            start = first
+        end = max(end, behind)
+    return b"".join((*kept, _hidden(end - start), line[end:]))
 
 
 def _agreeing(line: bytes, at: int, octets: bytes) -> int:

@@ -72,6 +72,17 @@ def test_a_challenge_that_holds_the_secret_is_masked() -> None:
     assert challenge in shown(session, reveal=True)
 
 
+def test_what_masks_a_secret_is_not_masked_again() -> None:
+    logins = []
+    for secret in ("[redacted", "octets]", "4 octets", "pa5S", "a5S!", WORD, WORD):
+        word = b64encode(b"\0ann\0" + secret.encode()).decode()
+        logins += [f"C: AUTH PLAIN {word}", "S: 535 no"]
+    (session,) = review((*OPENING, *logins, "C: NOOP", f"S: 250 pa5S and pa5S!, {WORD}."))
+    assert f"250 [redacted 4 octets] and [redacted 4 octets]!, [redacted {len(WORD)} octets]." in (
+        shown(session)
+    )
+
+
 @pytest.mark.parametrize("password", [b"authentic", b"authentication", b"cation", b"5.7"])
 def test_a_password_that_servers_say_anyhow_masks_nothing(password: bytes) -> None:
     message = b64encode(b"\0ann\0" + password).decode()
