@@ -180,7 +180,11 @@ def _explain(words: tuple[str, ...]) -> None:
             for line in sample:
                 click.echo(f"    {line}")
         return
+    if problem := reference.impossible(words):
+        raise UsageError(f"{_shown(problem)}.")
     entries = reference.explain(words)
+    if entries and (unknown := reference.unexplained(words)):
+        raise UsageError(f"nothing is known about “{_shown(' '.join(unknown))}”: leave it out.")
     if not entries:
         nearest = [*reference.nearest(" ".join(words)), *get_close_matches(rule, RULES, 3)]
         hint = f" Nearest: {', '.join(nearest)}." if nearest else ""

@@ -16,6 +16,7 @@ from smtpscope.message import Message, MessageBuilder
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import AUTH_VERBS, HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
+from smtpscope.smtp.secrets import Secrets
 from smtpscope.smtp.transaction import Transaction, Transactions
 from smtpscope.smtp.values import Capability, Exchange, Reply
 from smtpscope.stream import Defect, Direction, Endpoint, Opened, Span
@@ -154,6 +155,7 @@ class SessionBuilder:
         self._transactions = Transactions()
         self.session.transactions = self._transactions.found
         self._unfinished: Content | None = None
+        self._secrets = Secrets()
 
     def add(self, exchange: Exchange) -> None:
         session = self.session
@@ -163,6 +165,10 @@ class SessionBuilder:
         else:
             session.dropped += 1
         command, reply = exchange.command, exchange.reply
+        if exchange.auth is not None or (command is not None and command.redacted is not None):
+            self._secrets.learn(exchange)
+        if self._secrets.known:
+            self._secrets.mask(exchange)
         if command is None:
             if exchange.greeting and session.banner is None:
                 session.banner = reply

@@ -216,7 +216,7 @@ def _reply_rows(
 ) -> Iterator[Row]:
     direction = reply.span.direction
     if reply.code is None:
-        for number, line in enumerate(reply.lines):
+        for number, line in enumerate(shown_lines(reply, exchange, reveal=reveal)):
             time = None if number else reply.time
             yield Row(time, direction, "reply", text(line, MAX_LINE), "", index, part=number)
         return
@@ -239,8 +239,11 @@ def _reply_rows(
 
 
 def shown_lines(reply: Reply, exchange: Exchange, *, reveal: bool = False) -> tuple[bytes, ...]:
-    """The lines of a reply as they may be seen: a server's proof of the password is a secret."""
-    if reveal or reply.code != 334 or exchange.auth is None:
+    """The lines of a reply as they may be seen: a server's proof of the password is a secret, and
+    so is what it quotes of one."""
+    if reveal:
+        return reply.unmasked or reply.lines
+    if reply.code != 334 or exchange.auth is None:
         return reply.lines
     shown = (describe_challenge(exchange.auth.mechanism, line) for line in reply.lines)
     return tuple(

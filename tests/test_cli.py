@@ -264,6 +264,29 @@ def test_explain_knows_commands_and_codes(capsys: Captured) -> None:
     assert "550" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["1.2.3"], "there is no 1.2.3: an enhanced status code begins with 2, 4 or 5"),
+        (["550", "9.1.1", "RCPT"], "there is no 9.1.1"),
+        (["250", "FOO"], "nothing is known about “FOO”: leave it out."),
+        (["5.1.10", "x"], "nothing is known about “x”"),
+    ],
+)
+def test_explain_says_which_words_it_does_not_know(
+    words: list[str], told: str, capsys: Captured
+) -> None:
+    assert run(["explain", *words]) == 2
+    output = capsys.readouterr()
+    assert told in output.err
+    assert output.out == ""
+
+
+@pytest.mark.parametrize("words", ["250 to RCPT", "550 at end of data", "X.7.1", "command line"])
+def test_explain_takes_what_people_say(words: str, capsys: Captured) -> None:
+    assert run(["explain", *words.split()]) == 0
+
+
 def test_a_word_that_explain_does_not_know_is_status_2(capsys: Captured) -> None:
     assert run(["explain", "nosuchword\x1b[31m"]) == 2
     assert "nosuchword\\x1b" in one_line(capsys)

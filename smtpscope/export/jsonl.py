@@ -366,7 +366,7 @@ def exchange_json(exchange: Exchange, session: Session, reveal: bool) -> str:
 
 def _answer(reply: Reply, exchange: Exchange, reveal: bool) -> str:
     lines = reply.lines
-    if reply.code == 334:
+    if reply.code == 334 or reply.unmasked is not None:
         lines = shown_lines(reply, exchange, reveal=reveal)
     again = len(lines) == 1 and len(lines[0]) <= _REMEMBERED
     encode = _reply if again else _reply.__wrapped__

@@ -158,7 +158,7 @@ class Across:
         ignored: list[Span] = []
         for outcomes, sent in trace.deliveries:
             for outcome in outcomes:
-                found += _again(client, outcome, ignored)
+                found += _again(client, outcome, trace.server, ignored)
             found += _twice(client, sent)
         if ignored:
             detail = f"{len(ignored):,} times" if len(ignored) > 1 else "once"
@@ -166,12 +166,18 @@ class Across:
         return found
 
 
-def _again(client: _Client, outcome: Outcome, ignored: list[Span]) -> Iterator[Defect]:
-    """Greylisting, and replies of 5yz that were known already."""
+def _again(
+    client: _Client, outcome: Outcome, server: Endpoint, ignored: list[Span]
+) -> Iterator[Defect]:
+    """Greylisting, and replies of 5yz that were known already.
+
+    Another server that accepts at once what this one deferred greylists nobody, but what one
+    refused for good should not be tried at any other.
+    """
     envelope, rule, time, span = outcome
     if not rule and not client.deferred:
         return
-    key = hash(envelope)
+    key = hash(envelope) if rule == "refused" else hash((envelope, server))
     if not rule:
         since = client.deferred.pop(key, None)
         if since is not None:
@@ -234,7 +240,9 @@ def _sent(transaction: Transaction, sender: bytes, session: Session) -> tuple[Se
     identity = message.message_id if message is not None else None
     if not identity:
         return ()
-    what = (session.server.address.encode(), sender, identity.encode("utf-8", "surrogatepass"))
+    # A filter that gives the mail back to its server does so at another port.
+    server = b"%s %d" % (session.server.address.encode(), session.server.port)
+    what = (server, sender, identity.encode("utf-8", "surrogatepass"))
     time = reply.time if reply is not None else session.end
     span = reply.span if reply is not None else None
     return tuple(

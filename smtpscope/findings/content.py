@@ -14,6 +14,7 @@ from smtpscope.findings.rule import Checks, Rule, quoted
 from smtpscope.findings.walk import Step
 from smtpscope.message import Message
 from smtpscope.message.mime import Attachment
+from smtpscope.message.text import decode_text
 from smtpscope.session import Content
 from smtpscope.smtp.values import Command
 from smtpscope.stream import Defect
@@ -113,6 +114,11 @@ _ADDRESS_IN_NAME = re.compile(rb"[\w.+-]+@((?:[\w-]+\.)+[a-zA-Z]{2,})")
 _ON_BEHALF = (b"list-id", b"sender", b"resent-from", b"list-unsubscribe")
 _REWRITTEN = re.compile(rb"SRS[01][=+-]|.*\+SRS=", re.IGNORECASE | re.DOTALL)
 """The local parts that a forwarder put into the place of the author's address (SRS)."""
+_SECOND_LEVELS = frozenset(
+    b"ac ad asn biz co com cri ed edu firm gen go gob gov gr gub gv id idv ind info int iwi law lg"
+    b" ltd mil ne net nhs nic nom or org pe plc pp re res sch school web".split()
+)
+"""Names below a country's that anybody may register under; others of three letters are owners'."""
 _NAME_LENGTH = 150
 _MAX_DOMAIN = 255
 
@@ -190,7 +196,8 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
     value = fields[0].value
     sender = sender.lower()
     direct = bool(sender) and b"@" + sender in value.lower()
-    if direct and value.count(b"@") == 1:
+    encoded = b"=?" in value
+    if direct and value.count(b"@") == 1 and not encoded:
         return
     addresses = message.addresses(b"from")
     if not addresses:
@@ -200,10 +207,15 @@ def _from(message: Message, sender: bytes) -> Iterator[tuple[str, str]]:
         # A program on the host itself names its user only.
         return
     name, angle, _ = value[:MAX_NAME].partition(b"<")
+    if encoded:
+        # Mail programs show what the words of RFC 2047 stand for.
+        name = decode_text(name).encode("utf-8", "replace")
     named = _ADDRESS_IN_NAME.search(name)
     by_list = b" via " in name.lower() and b"list-id" in message.fields
     if angle and named and not by_list and not related(named[1].lower(), domain):
         shown = quoted(value.strip(), _NAME_LENGTH)
+        if encoded:
+            shown = decode_text(value[:MAX_NAME]).strip()[:_NAME_LENGTH]
         yield "display-name-disguise", shown
     if not sender.isascii():
         sender = _domain("@" + sender.decode("utf-8", "replace"))
@@ -239,7 +251,7 @@ def related(one: bytes, other: bytes) -> bool:
 def owned(domain: bytes) -> bytes:
     """The part of a domain that its owner registered, as far as can be told without a list."""
     labels = domain.rstrip(b".").rsplit(b".", 3)
-    if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3:
+    if len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVELS:
         # co.uk, com.au and their like are no owner's.
         return b".".join(labels[-3:])
     return b".".join(labels[-2:])

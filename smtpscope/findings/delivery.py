@@ -17,6 +17,7 @@ from smtpscope.findings.refusals import (
     MESSAGE,
     blocklist,
     cause_of,
+    overruled,
 )
 from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
@@ -327,6 +328,9 @@ _COMMANDS = ENVELOPE | MESSAGE | HELLO | LOGIN
 _FOR_THE_FORM = frozenset({"command-not-understood", "login-refused", "login-unavailable"})
 _LOGINS = frozenset({"login-refused", "login-unavailable"})
 _NULL_SENDER = frozenset({"sender-refused", "sender-domain-unknown", "content-refused"})
+_NOT_THE_RECIPIENT = frozenset(
+    {"hello-refused", "hello-deferred", "sender-refused", "sender-deferred"}
+)
 _POSTMASTER = frozenset({"recipient-refused", "user-unknown"})
 
 
@@ -411,6 +415,8 @@ def _refused(rule: str, verb: str, reply: Reply, exchange: Exchange) -> Defect:
                 rule = "null-sender-refused"
             elif rule in _POSTMASTER and path.local.lower() == b"postmaster":
                 rule = "postmaster-refused"
+    if verb == "RCPT" and rule in _NOT_THE_RECIPIENT:
+        address = b""
     return Defect(rule, reply.span, _told(reply, verb, address, rule))
 
 
@@ -427,7 +433,7 @@ def _told(reply: Reply, verb: str, address: bytes = b"", rule: str = "") -> str:
         # Every line repeats the enhanced code.
         words = words.replace(str(code).encode() + b" ", b"")
         meaning = reference.enhanced(*code)
-        known = meaning.level in ("detail", "vendor") and code.detail
+        known = meaning.level in ("detail", "vendor") and code.detail and not overruled(verb, reply)
         parts.append(f"{reply.code} {code}{f' ({meaning.text})' if known else ''}")
     elif reply.code is not None:
         # Where the rule or the reply itself says more, the code alone is enough.

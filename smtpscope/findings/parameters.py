@@ -67,7 +67,7 @@ _BODY = re.compile(rb"(?i:7BIT|8BITMIME|BINARYMIME)\Z")
 _NOTIFY = re.compile(rb"(?i:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)\Z")
 _ORCPT = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+;(.+)\Z", re.DOTALL)
 _RET = re.compile(rb"(?i:FULL|HDRS)\Z")
-_BY = re.compile(rb"-?[0-9]{1,9};(?i:[RN]T?)\Z")
+_BY = re.compile(rb"[+-]?[0-9]{1,9};(?i:[RN]T?)\Z")
 _SECONDS = re.compile(rb"[1-9][0-9]{0,8}\Z")
 _DATE_TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]{8,}(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 _MOMENT = re.compile(_DATE_TIME + rb"\Z")

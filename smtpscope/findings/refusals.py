@@ -1,12 +1,13 @@
 """Why a server refuses: from a reply of 4yz or 5yz and the command that drew it to a rule's id.
 
-`CAUSES` is the table, the most telling cause first: an enhanced code that says it alone, words
-that servers use, a basic code. What fits none is told by the command that was refused
-(`GENERAL`). RFC 5321 §4.2.2, §4.2.3; RFC 3463 §3; RFC 7372; RFC 7505 §4.
+`CAUSES` is the table, the most telling cause first: words that leave no doubt, an enhanced code
+that says it alone, words that servers use, a basic code. What fits none is told by the command
+that was refused (`GENERAL`). RFC 5321 §4.2.2, §4.2.3; RFC 3463 §3; RFC 7372; RFC 7505 §4.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from smtpscope.smtp.values import Reply
@@ -28,7 +29,7 @@ class Cause(NamedTuple):
 
     It is the cause where one of the `verbs` draws a reply of one of the `classes` (first digits)
     that has one of the `enhanced` codes (X is either class), one of the `words` in lower case, or
-    one of the basic `codes`.
+    one of the basic `codes`. `sure` words count more than any enhanced code.
     """
 
     rule: str
@@ -37,6 +38,7 @@ class Cause(NamedTuple):
     enhanced: str = ""
     words: tuple[str, ...] = ()
     codes: frozenset[int] = frozenset()
+    sure: tuple[str, ...] = ()
 
 
 BLOCKLISTS: tuple[tuple[str, str], ...] = (
@@ -85,11 +87,21 @@ BLOCKLISTS: tuple[tuple[str, str], ...] = (
 )
 """What stands in a refusal, in lower case, where a list of bad senders is behind it."""
 
+_HELLO_REJECTED = ("helo command rejected", "ehlo command rejected")
+_SENDER_REJECTED = ("sender address rejected",)
+_BANNED = " ".join(f"X.7.{detail}" for detail in range(606, 650))
+"""Exchange Online: addresses that its lists ban."""
+
 CAUSES = (
+    # Postfix judges the client's name when it knows a recipient, and says 5.5.2 of a short one.
+    Cause("hello-refused", MAIL, "5", sure=_HELLO_REJECTED),
+    Cause("hello-deferred", MAIL, "4", sure=_HELLO_REJECTED),
+    # Exchange says 5.1.10, which is for a null MX.
+    Cause("user-unknown", RECIPIENT | MESSAGE, "5", sure=("recipientnotfound",)),
     Cause(
         "blocklisted",
         ANY,
-        enhanced="X.7.606 X.7.511",
+        enhanced=f"X.7.511 {_BANNED}",
         words=(
             *(word for word, _ in BLOCKLISTS),
             "blacklist",
@@ -97,6 +109,7 @@ CAUSES = (
             "block list",
             "black list",
             "blocked using",
+            "banned sending ip",
             "dnsbl",
             " rbl",
         ),
@@ -200,6 +213,9 @@ CAUSES = (
         "4",
         words=("greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list"),
     ),
+    # Postfix says no more of an unknown user than of an unknown sender.
+    Cause("sender-refused", MAIL, "5", words=_SENDER_REJECTED),
+    Cause("sender-deferred", MAIL, "4", words=_SENDER_REJECTED),
     Cause(
         "user-unknown",
         RECIPIENT | MESSAGE,
@@ -239,6 +255,7 @@ CAUSES = (
             "to relay",
             "not relay",
             "no relay",
+            "rcpthosts",
         ),
     ),
     Cause(
@@ -253,6 +270,8 @@ CAUSES = (
         enhanced="X.2.1",
         words=("mailbox disabled", "account disabled", "is disabled", "account suspended"),
     ),
+    # To RCPT, which has no message yet, "exceeded storage allocation" is about the mailbox.
+    Cause("mailbox-full", RECIPIENT, "5", codes=frozenset({552})),
     Cause(
         "message-too-big",
         MAIL,
@@ -285,7 +304,16 @@ CAUSES = (
         "content-refused",
         MAIL,
         "5",
-        words=("spam", "virus", "malware", "unsolicited", "phish", "banned"),
+        words=(
+            "spam",
+            "virus",
+            "malware",
+            "unsolicited",
+            "phish",
+            "banned",
+            "because its content",
+            "security issue",
+        ),
     ),
     Cause(
         "login-unavailable",
@@ -344,10 +372,13 @@ def cause_of(verb: str, reply: Reply) -> str | None:
     code = reply.code
     if code is None or not 400 <= code < 600 or verb not in _BY_VERB:
         return None
-    enhanced, wording, basic, general = _BY_VERB[verb][code // 100 - 4]
+    sure, enhanced, wording, basic, general = _BY_VERB[verb][code // 100 - 4]
+    text = _wording(reply)
+    for word, rule in sure:
+        if word in text:
+            return rule
     if reply.enhanced in enhanced:
         return enhanced[reply.enhanced]
-    text = _wording(reply)
     for rule, words in wording:
         for word in words:
             if word in text:
@@ -357,6 +388,17 @@ def cause_of(verb: str, reply: Reply) -> str | None:
     return basic.get(code, general)
 
 
+def overruled(verb: str, reply: Reply) -> bool:
+    """Whether the words of a refusal leave no doubt that its enhanced code says something else."""
+    code = reply.code
+    if reply.enhanced is None or code is None or not 400 <= code < 600 or verb not in _BY_VERB:
+        return False
+    sure, enhanced = _BY_VERB[verb][code // 100 - 4][:2]
+    text = _wording(reply)
+    rule = next((rule for word, rule in sure if word in text), None)
+    return rule is not None and rule != enhanced.get(reply.enhanced, rule)
+
+
 def blocklist(reply: Reply) -> str:
     """The name of the list that a refusal speaks of; empty where it names none that is known."""
     text = _wording(reply)
@@ -364,14 +406,18 @@ def blocklist(reply: Reply) -> str:
 
 
 def _wording(reply: Reply) -> str:
+    """What a reply says in its own words, which those of an address that it quotes are not."""
     # Lines are broken between words. A str, for `in` takes five times as long on bytes.
-    return b" ".join(reply.lines[:_LINES])[:_OCTETS].decode("latin-1").lower()
+    text = b" ".join(reply.lines[:_LINES])[:_OCTETS].decode("latin-1").lower()
+    return _ADDRESS.sub("", text) if "@" in text else text
 
 
+_ADDRESS = re.compile(r"(?<![\w.+=-])[\w.+=-]++@[\w.-]++")
 _LINES = 10
 _OCTETS = 2_000
 
 _Table = tuple[
+    tuple[tuple[str, str], ...],
     dict[tuple[int, int, int] | None, str],
     tuple[tuple[str, tuple[str, ...]], ...],
     dict[int, str],
@@ -391,7 +437,8 @@ def _table(verb: str, klass: str, general: str) -> _Table:
         for number in cause.codes:
             basic.setdefault(number, cause.rule)
     wording = tuple((cause.rule, cause.words) for cause in causes if cause.words)
-    return enhanced, wording, basic, general
+    sure = tuple((word, cause.rule) for cause in causes for word in cause.sure)
+    return sure, enhanced, wording, basic, general
 
 
 _BY_VERB = {

@@ -13,7 +13,7 @@ from smtpscope import reference
 from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import MAX_CAPABILITIES, Session
-from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS
+from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS, NEARLY_AUTH
 from smtpscope.smtp.values import Command, Reply
 from smtpscope.stream import Defect, Span
 
@@ -150,12 +150,15 @@ LONG = 1_000
 RUN = 128
 """Equal octets in a row that are padding."""
 
+_PROXY_FAILED = b"4.7.0 TLS with the server failed: "
 _MASKED = re.compile(rb"X{7}[A-Z]\Z")
 _MASKED_VERB = "X" * len("STARTTLS")
 _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
 _PROGRAM = re.compile(
     rb"\$\{\s*(?:run|perl|readfile|jndi)|\$\(|`[^`]+`|[;|&]\s*(?:/|sh\b|for\s|sleep\s)"
 )
+_ORCPT_TYPE = re.compile(rb" ORCPT=[A-Z0-9-]+\Z", re.IGNORECASE)
+_TYPE_LENGTH = 40
 _SUSPECT = re.compile(rb"[$`;|&]")
 _TLS_HANDSHAKE = b"\x16\x03"
 
@@ -242,7 +245,17 @@ def _starttls(step: Step) -> Iterable[Defect]:
         return (Defect("starttls-stripped", reply.span, f"the server saw {quoted(text)}"),)
     if "STARTTLS" not in step.state.offered:
         return ()
-    return (Defect("starttls-refused", reply.span, f"{reply.code} {quoted(text)}"),)
+    detail = f"{_of_our_proxy(text)}{reply.code} {quoted(text)}"
+    return (Defect("starttls-refused", reply.span, detail),)
+
+
+def _of_our_proxy(text: bytes) -> str:
+    """What helps where `smtpscope proxy` says that it has no TLS with the server behind it."""
+    if not text.startswith(_PROXY_FAILED):
+        return ""
+    if b"certificate" in text.lower():
+        return "smtpscope proxy needs --upstream-ca or --insecure-upstream: "
+    return "by smtpscope proxy, for want of TLS with the server behind it: "
 
 
 def _masked_command(step: Step) -> Iterable[Defect]:
@@ -296,13 +309,19 @@ def _program(step: Step) -> Iterable[Defect]:
     command = step.command
     if command is None or not _SUSPECT.search(command.argument):
         return ()
-    match = _PROGRAM.search(command.argument)
+    match = next(filter(_is_program, _PROGRAM.finditer(command.argument)), None)
     if match is None:
         return ()
     end = command.span.end - 2 - len(command.argument)
     where = Span(command.span.direction, end + match.start(), end + match.end())
     detail = quoted(command.argument[match.start() :]) + _outcome(step.reply)
     return (Defect("command-injection", where, detail),)
+
+
+def _is_program(match: re.Match[bytes]) -> bool:
+    """Behind the type of ORCPT an address of X.400 begins with a slash (RFC 3461 §4.2)."""
+    start = match.start()
+    return _ORCPT_TYPE.search(match.string[max(start - _TYPE_LENGTH, 0) : start]) is None
 
 
 def _unknown(step: Step) -> Iterable[Defect]:
@@ -312,7 +331,9 @@ def _unknown(step: Step) -> Iterable[Defect]:
     if not command.verb and command.argument.startswith(_TLS_HANDSHAKE):
         return (Defect("tls-on-plain-port", command.span),)
     if command.redacted is not None:
-        return (Defect("secret-unasked", command.span, "what is nearly AUTH"),)
+        bare = not command.verb and NEARLY_AUTH.match(command.argument) is None
+        detail = "a line of base64 alone" if bare else "what is nearly AUTH"
+        return (Defect("secret-unasked", command.span, detail),)
     return ()
 
 

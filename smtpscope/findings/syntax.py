@@ -326,6 +326,9 @@ def _bare_name(step: Step) -> Iterable[Defect]:
     defects = step.exchange.defects
     if not command.argument or any(defect.rule.startswith("hello-") for defect in defects):
         return ()
+    if command.verb == "LHLO" and command.argument.lower() == b"localhost":
+        # LMTP is for neighbours, often on the same host (RFC 2033 §1).
+        return ()
     submitted = step.session.server.port in SUBMISSION_PORTS
     rule = "hello-host-only" if submitted else "hello-no-dot"
     return once(step, rule, _argument_span(command))

@@ -14,7 +14,7 @@ from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import AuthExchange
-from smtpscope.smtp.values import Command, Exchange, Reply
+from smtpscope.smtp.values import SENDERS, Command, Exchange, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _follow(state: State, exchange: Exchange, verb: str, reply: Reply | None) ->
             state.accepted += 1
         else:
             state.refused += 1
-    elif verb == "MAIL":
+    elif verb == "MAIL" or (verb in SENDERS and accepted):
         state.envelope = exchange
         if accepted:
             _end_transaction(state)

@@ -6,7 +6,7 @@ their sources are the JSON files beside this one.
 
 from __future__ import annotations
 
-from smtpscope.reference.explain import Entry, explain, nearest, render
+from smtpscope.reference.explain import Entry, explain, impossible, nearest, render, unexplained
 from smtpscope.reference.rows import (
     CommandRow,
     DocumentedRow,
@@ -54,6 +54,7 @@ __all__ = [
     "enhanced",
     "explain",
     "extension",
+    "impossible",
     "limit",
     "limits",
     "mechanism",
@@ -63,4 +64,5 @@ __all__ = [
     "render",
     "reply",
     "reply_meaning",
+    "unexplained",
 ]

@@ -17,6 +17,9 @@ from smtpscope.reference import rows, table
 _UNCHECKED = "not checked against its source"
 _LEAST_WIDTH = 40
 _ENHANCED = re.compile(r"([0-9X])\.([0-9]{1,3})\.([0-9]{1,3})", re.IGNORECASE)
+_CLASSES = "245X"
+_FILLERS = frozenset({"to", "as", "at", "in", "a", "the"})
+"""Words between a code and what it answers ("250 to RCPT")."""
 _PHRASES = (
     ("mail from", "MAIL"),
     ("rcpt to", "RCPT"),
@@ -44,12 +47,11 @@ def explain(words: Sequence[str]) -> list[Entry]:
     Codes and verbs together ("250 RCPT") are explained as the code in answer to the verb. Any
     integer of three digits is explained, and any enhanced code, by fallback where no row has it.
     """
-    phrase = " ".join(" ".join(words).split())
+    phrase = _phrase(words)
     row = table.limit(phrase)
     if row is not None:
         return [_limit_entry(row)]
-    for spoken, verb in _PHRASES:
-        phrase = re.sub(rf"(?<![\w(]){spoken}(?![\w)])", verb, phrase, flags=re.IGNORECASE)
+    phrase = _with_verbs(phrase)
     tokens = phrase.split()
     codes = [int(token) for token in tokens if re.fullmatch("[0-9]{3}", token)]
     verbs = [found.verb for token in tokens if (found := table.command(token)) is not None]
@@ -65,6 +67,40 @@ def explain(words: Sequence[str]) -> list[Entry]:
     for token in tokens:
         entries += _explain_word(token)
     return entries or _limits_that_mention(phrase)
+
+
+def unexplained(words: Sequence[str]) -> list[str]:
+    """Those of `words` about which `explain` says nothing, where it knows some of the others."""
+    phrase = _phrase(words)
+    if table.limit(phrase) is not None:
+        return []
+    tokens = _with_verbs(phrase).split()
+    unknown = [
+        token for token in tokens if token.lower() not in _FILLERS and not _explain_word(token)
+    ]
+    return unknown if len(unknown) < len(tokens) else []
+
+
+def impossible(words: Sequence[str]) -> str:
+    """Why one of `words`, which has an enhanced code's form, can't be one; mostly empty."""
+    for word in words:
+        match = _ENHANCED.fullmatch(word)
+        if match is not None and match[1].upper() not in _CLASSES:
+            return (
+                f"there is no {word}: an enhanced status code begins with 2, 4 or 5 (RFC 3463 §2)"
+            )
+    return ""
+
+
+def _phrase(words: Sequence[str]) -> str:
+    return " ".join(" ".join(words).split())
+
+
+def _with_verbs(phrase: str) -> str:
+    """The phrase, with verbs in the place of what people say for them."""
+    for spoken, verb in _PHRASES:
+        phrase = re.sub(rf"(?<![\w(]){spoken}(?![\w)])", verb, phrase, flags=re.IGNORECASE)
+    return phrase
 
 
 def nearest(word: str, n: int = 5) -> list[str]:

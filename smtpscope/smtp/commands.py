@@ -17,8 +17,8 @@ from smtpscope import reference
 from smtpscope.smtp import grammar
 from smtpscope.smtp.framing import MAX_LINE, Line, Octets
 from smtpscope.smtp.maildata import ChunkReader, Chunks, DataReader, MessageReader
-from smtpscope.smtp.sasl import AuthExchange
-from smtpscope.smtp.values import Command, ContentSink, Exchange
+from smtpscope.smtp.sasl import AuthExchange, has_credentials, is_likely_response
+from smtpscope.smtp.values import SENDERS, Command, ContentSink, Exchange
 from smtpscope.stream import Data, Defect, Direction, Gap, Mark, Span
 
 MAX_WAITING = 1 << 20
@@ -32,7 +32,10 @@ MAX_BEFORE_TLS = 2_000
 
 AUTH_VERBS = frozenset({"AUTH", "X-EXPS"})
 AUTHENTICATING = AUTH_VERBS | {"(auth)"}
+LOGGED_IN = 235
+"""The code behind which the client sends nothing more of its login (RFC 4954 §6)."""
 HELLO_VERBS = frozenset({"HELO", "EHLO", "LHLO"})
+PATH_VERBS = SENDERS | {"RCPT"}
 
 
 class Mode(enum.IntEnum):
@@ -71,8 +74,14 @@ _COMMAND = Mode.COMMAND
 # Without the NULs, CRs and 8-bit octets that `_line_defects` tells.
 _LONE = re.compile(rb"([A-Za-z]{1,32})(?: ([\x01-\x09\x0b\x0c\x0e-\x7f]*+))?+\r\n\Z")
 
-_NEARLY_AUTH = re.compile(rb"[^A-Z]*+X?AUTH", re.IGNORECASE)
+NEARLY_AUTH = re.compile(rb"[^A-Z]*+X?AUTH", re.IGNORECASE)
 """What some servers take for AUTH, and what is meant for it: no secret is to be shown."""
+_MISSPELT_AUTH = re.compile(
+    rb"(?:[A-Z]?UTH|A[A-Z]?TH|AU[A-Z]?H|AUT[A-Z]?|UATH|ATUH|AUHT|[A-Z]AUTH|A[A-Z]UTH|AU[A-Z]TH)"
+    rb" ++([A-Z0-9_-]{1,20})(?: ++([A-Z0-9+/]{2,}={0,2}))? *\Z",
+    re.IGNORECASE,
+)
+"""AUTH with one letter too few, too many, wrong or in the wrong place; a mechanism; base64."""
 
 
 class CommandReader:
@@ -100,7 +109,7 @@ class CommandReader:
         self._mid_line = False
         self._stretch: Command | None = None
         self.waiting: Exchange | None = None
-        self._auth_over = False
+        self._auth_over = self._auth_refused = False
         self._chunks = Chunks(new_content)
         self._just_skipped = False
         self._upgrades = 0
@@ -166,8 +175,10 @@ class CommandReader:
             mode = Mode.COMMAND
         self.mode = mode
         if mode is Mode.COMMAND and verb in AUTHENTICATING:
-            self._auth_over = True
-            self._calm = False
+            # Logged in without any secret: replies and commands have lost step, likely.
+            done = code == LOGGED_IN and self._auth is not None and self._auth.secret_length > 0
+            self._auth_over = self._auth_refused = not done
+            self._calm = self._calm and not self._auth_over
         if mode is Mode.MESSAGE:
             self._begin_message(command, mark)
 
@@ -266,8 +277,9 @@ class CommandReader:
             return False
         verb, argument = grammar.split_command(line.text)
         if self._auth_over:
-            # A client that did not wait may have sent its secrets to an exchange that was refused.
-            if self._synced and verb not in reference.VERBS:
+            # A client that did not wait may have sent its secrets to an exchange that was refused:
+            # lines of one word.
+            if self._synced and verb not in reference.VERBS and b" " not in line.text.strip():
                 self._add_auth_line(line)
                 return True
             self._auth_over = False
@@ -280,7 +292,7 @@ class CommandReader:
             self._synced = True
             self._end_stretch()
         # In a path 8-bit octets may be UTF-8: the grammar judges them.
-        defects = self._line_defects(line, eight_bit=verb not in ("MAIL", "RCPT"))
+        defects = self._line_defects(line, eight_bit=verb not in PATH_VERBS)
         self._ask(verb, argument, line, octets.mark(line.end - 1), defects)
         return True
 
@@ -292,8 +304,8 @@ class CommandReader:
         exchange = Exchange(command, [], defects)
         text_end = line.start + len(line.text)
         where = _new(Span, (self._direction, text_end - len(argument), text_end))
-        if verb in ("MAIL", "RCPT"):
-            if verb == "MAIL":
+        if verb in PATH_VERBS:
+            if verb != "RCPT":
                 self._chunks.lost = 0
             exchange.path = path = grammar.parse_path_argument(verb, argument, where)
             defects.extend(path.defects)
@@ -308,16 +320,40 @@ class CommandReader:
         elif verb == "RSET":
             self._chunks.reset()
         elif verb not in reference.VERBS and verb != ".":
+            self._hide(command, line.text)
             # Nor are the fields of an HTTP request commands: they need not be told one by one.
             self._http = self._http or (verb in reference.HTTP_VERBS and b"HTTP/" in argument)
             if not self._http:
-                defects.append(Defect("unknown-command", command.span, verb))
-            if match := _NEARLY_AUTH.match(line.text):
-                shown = b"" if verb else match[0] + b" "
-                command.redacted = shown + b"[redacted %d octets]" % len(argument)
+                defects.append(Defect("unknown-command", command.span, command.verb))
         self._found.append(exchange)
         if verb in TURNING:
             self._wait(exchange)
+
+    def _hide(self, command: Command, text: bytes) -> None:
+        """Redact what is no known command where it likely holds a secret.
+
+        That is AUTH misspelt or left out, and what belongs to a login that was refused.
+        """
+        argument = command.argument
+        before, _, word = text.rstrip(b" ").rpartition(b" ")
+        if match := NEARLY_AUTH.match(text):
+            shown = b"" if command.verb else match[0] + b" "
+            command.redacted = shown + b"[redacted %d octets]" % len(argument)
+        elif has_credentials(word):
+            kept = argument[: argument.rfind(word)] if before else b""
+            command.redacted = kept + AuthExchange("PLAIN", word).redacted[0].encode()
+        elif (match := _MISSPELT_AUTH.match(text)) and reference.mechanism(match[1].decode()):
+            self._auth_refused = True
+            if match[2] is not None:
+                hidden = AuthExchange("", match[2]).redacted[0].encode()
+                command.redacted = b"%s %s" % (match[1], hidden)
+        elif self._auth_refused and not before and is_likely_response(word):
+            command.redacted = AuthExchange("", word).redacted[0].encode()
+        else:
+            return
+        if not before and not match:
+            # A word of letters was taken for a verb, which is shown.
+            command.verb, command.argument = "", text
 
     def _command(self, verb: str, argument: bytes, line: Line) -> Command:
         mark = self._octets.mark(line.end - 1)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from smtpscope.smtp.commands import AUTHENTICATING, CommandReader, Mode
 from smtpscope.smtp.replies import ReplyReader
-from smtpscope.smtp.values import ContentSink, Exchange, Reply
+from smtpscope.smtp.values import SENDERS, ContentSink, Exchange, Reply
 from smtpscope.stream import Closed, Data, Defect, Direction, Gap, Mark, Span, StreamEvent
 
 MAX_UNANSWERED = 10_000
@@ -41,7 +41,7 @@ UNFINISHED = frozenset(
 
 _DECIDING = frozenset().union(*ONLY_ANSWERS.values())
 
-ENVELOPE_ENDS = frozenset({"MAIL", "RSET", "EHLO", "HELO", "LHLO"})
+ENVELOPE_ENDS = SENDERS | {"RSET", "EHLO", "HELO", "LHLO"}
 """Accepted, these leave no recipient behind."""
 
 CLOSING = frozenset({221, 421, 521})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ MAX_LINE = 12_288
 """Octets of a line of an AUTH exchange with its CRLF (RFC 4954 §4)."""
 MAX_SECRET = 1 << 16
 """Octets of secrets that one exchange keeps; what is beyond is counted only."""
+MAX_HIDDEN = 16
+"""Words that one exchange remembers to be hidden wherever they are quoted; the newest stay."""
 
 _NEVER = 1 << 30
 
@@ -47,6 +50,13 @@ class Reading(NamedTuple):
     secret: bytes
 
 
+class Hidden(NamedTuple):
+    """Octets that nobody may quote. `coded`: base64, of which a part gives away too much too."""
+
+    octets: bytes
+    coded: bool
+
+
 class _Form(NamedTuple):
     """How a mechanism speaks.
 
@@ -68,8 +78,9 @@ class AuthExchange:
     (authentication identity) and `authzid` the identity to act as, once seen. `secret` holds the
     decoded secret octets, at most MAX_SECRET, and `secret_length` their full number; of a mechanism
     without a known form these are all responses. `redacted` has one text for each client line, an
-    initial response included: free of secrets, but as hostile as any text from the wire. `code` is
-    the final reply's. Defects: auth-base64, auth-line-too-long, auth-empty-response,
+    initial response included: free of secrets, but as hostile as any text from the wire. `hidden`
+    has the secrets both as on the wire and decoded: nobody may quote them. `code` is the final
+    reply's. Defects: auth-base64, auth-line-too-long, auth-empty-response,
     auth-initial-response, auth-response-syntax.
     """
 
@@ -87,6 +98,7 @@ class AuthExchange:
         self.cancelled = False
         self.code: int | None = None
         self.redacted: list[str] = []
+        self.hidden: deque[Hidden] = deque(maxlen=MAX_HIDDEN)
         self.defects: list[Defect] = []
         self._form = _form_of(self.mechanism)
         self._prompt = b""
@@ -117,7 +129,7 @@ class AuthExchange:
 
     def challenge(self, text: bytes, span: Span | None = None) -> None:
         """The server has sent `334 text`; `span` covers the text."""
-        decoded = _decode(text)
+        decoded = decode(text)
         if decoded is None and text.lower() != _AGREED.get(self.mechanism):
             where = span or Span(Direction.SERVER, 0, len(text))
             self._note("auth-base64", where, "the challenge")
@@ -139,7 +151,7 @@ class AuthExchange:
         number = len(self.redacted)
         if len(line) + 2 > MAX_LINE:
             self._note("auth-line-too-long", span, f"{len(line) + 2} octets")
-        decoded = _decode(line)
+        decoded = decode(line)
         if decoded is None:
             self._note("auth-base64", span)
             reading = Reading(None, None, line)
@@ -155,6 +167,10 @@ class AuthExchange:
             self.authzid = reading.authzid
         self.secret += reading.secret[: MAX_SECRET - len(self.secret)]
         self.secret_length += len(reading.secret)
+        if decoded is None:
+            self.hidden += [Hidden(word, False) for word in line.split()[:MAX_HIDDEN]]
+        elif reading.secret:
+            self.hidden += (Hidden(line, True), Hidden(reading.secret, False))
         self.redacted.append(_redacted_text(reading, line if decoded is None else decoded))
 
     def _read(self, decoded: bytes, number: int, span: Span) -> Reading:
@@ -181,7 +197,7 @@ def describe_challenge(mechanism: str, text: bytes) -> bytes:
     Text that is no base64 comes back as it is, a challenge of unknown form as its length.
     """
     form = _form_of(mechanism.upper())
-    decoded = _decode(text)
+    decoded = decode(text)
     if decoded is None and form is not None:
         return text
     if not decoded:
@@ -189,7 +205,28 @@ def describe_challenge(mechanism: str, text: bytes) -> bytes:
     return _hidden(decoded) if form is None else form.shown(decoded)
 
 
-def _decode(line: bytes) -> bytes | None:
+def has_credentials(line: bytes) -> bool:
+    """Whether `line`, as on the wire, is a whole message of PLAIN: name and password."""
+    decoded = decode(line)
+    return decoded is not None and _read_plain(decoded) is not None
+
+
+def is_likely_response(line: bytes) -> bool:
+    """Whether `line`, as on the wire, is one word of base64 that says something legible.
+
+    Few words in one case are base64 of anything that people type.
+    """
+    decoded = decode(line)
+    if not decoded or (line.isalpha() and (line.isupper() or line.islower())):
+        return False
+    try:
+        return decoded.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def decode(line: bytes) -> bytes | None:
+    """The octets that a line of base64 stands for; None where it is none."""
     try:
         return binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error:

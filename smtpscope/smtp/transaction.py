@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from smtpscope.smtp.values import ContentSink, Exchange, Parameter, Path, Reply
+from smtpscope.smtp.values import SENDERS, ContentSink, Exchange, Parameter, Path, Reply
 
 RESETTING = frozenset({"RSET", "EHLO", "HELO", "LHLO", "STARTTLS"})
 
@@ -76,7 +76,7 @@ class Transactions:
         if command is None:
             return
         verb, reply = command.verb, exchange.reply
-        if verb == "MAIL":
+        if verb == "MAIL" or (verb in SENDERS and (reply is None or reply.accepted)):
             self._mail(exchange, reply)
         elif self._current is None and _out_of_order(exchange):
             return

@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 from smtpscope.smtp.sasl import AuthExchange
 from smtpscope.stream import Defect, Span
 
+SENDERS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
+"""The verbs that open a transaction; all but MAIL are abolished (RFC 821 §3.4)."""
+
 
 class EnhancedCode(NamedTuple):
     """An enhanced status code, class.subject.detail (RFC 3463 §2)."""
@@ -85,8 +88,9 @@ class Command:
 class Reply:
     """One reply, all its lines. `code` is None where the line does not begin with three digits.
 
-    `lines` are the texts behind code and separator, without line endings. `enhanced` is taken
-    from the first line. `time` and `packet` are those of the last octet.
+    `lines` are the texts behind code and separator, without line endings; where they quote a
+    secret that the client has sent it is masked, and `unmasked` has them as they came. `enhanced`
+    is taken from the first line. `time` and `packet` are those of the last octet.
     """
 
     code: int | None
@@ -96,6 +100,7 @@ class Reply:
     time: int
     packet: int
     defects: tuple[Defect, ...] = ()
+    unmasked: tuple[bytes, ...] | None = None
 
     @property
     def accepted(self) -> bool:

@@ -192,6 +192,7 @@ def secret_spans(session: Session) -> list[Span]:
             found.append(command.span)
         if exchange.auth is not None:
             found += [reply.span for reply in exchange.replies if reply.code == 334]
+        found += [reply.span for reply in exchange.replies if reply.unmasked is not None]
     return found
 
 

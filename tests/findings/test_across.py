@@ -30,11 +30,13 @@ def add(memory: Across, each: Session) -> list[Defect]:
     return memory.add(trace_of(each)).defects
 
 
-def session(client: str, code: int, recipients: int = 1, start: int = 0) -> Session:
+def session(
+    client: str, code: int, recipients: int = 1, start: int = 0, server: str = "192.0.2.2"
+) -> Session:
     """One that holds no more than an envelope for so many recipients."""
     reply = Reply(code, (b"4.2.0 later",), None, Span(Direction.SERVER, 0, 9), start, 1)
     sender = Path(b"ann@example.net", b"ann", b"example.net")
-    found = Session(1, "", Endpoint(client, 40_000), Endpoint("192.0.2.2", 25), start, start)
+    found = Session(1, "", Endpoint(client, 40_000), Endpoint(server, 25), start, start)
     paths = [Path(b"%d@example.org" % n, b"%d" % n, b"example.org") for n in range(recipients)]
     found.transactions.append(
         Transaction(sender, recipients=[Recipient(path, (), reply) for path in paths])
@@ -79,6 +81,21 @@ def test_the_wait_is_counted_from_the_first_refusal() -> None:
     assert found.detail == "300 s after the refusal"
 
 
+def test_another_server_that_accepts_what_the_first_one_deferred_greylists_nobody() -> None:
+    memory = Across()
+    add(memory, session("192.0.2.1", 450))
+    assert add(memory, session("192.0.2.1", 250, start=1_000, server="192.0.2.3")) == []
+    found = add(memory, session("192.0.2.1", 250, start=300_000_000_000))
+    assert [each.rule for each in found] == ["greylisting"]
+
+
+def test_what_one_server_refused_for_good_is_not_to_be_tried_at_another() -> None:
+    memory = Across()
+    add(memory, session("192.0.2.1", 550))
+    found = add(memory, session("192.0.2.1", 550, server="192.0.2.3"))
+    assert [each.rule for each in found] == ["refusal-ignored"]
+
+
 def test_greylisting_of_the_message_is_recognised_as_well() -> None:
     first = (*HELLO, *MAIL, RCPT, "S: 250 Ok", *DATA, "S: 451 4.7.1 Greylisted")
     again = (*MAIL, RCPT, "S: 250 Ok", *DATA, "S: 250 Ok")
@@ -101,6 +118,12 @@ def test_a_message_refused_the_first_time_is_not_delivered_twice() -> None:
     send = (*MAIL, RCPT, "S: 250 Ok", *DATA)
     assert rules(*HELLO, *send, "S: 554 No", *send, "S: 250 Ok") == []
     assert rules(*HELLO, *send, "S: 250 Ok", *send, "S: 250 Ok") == ["message-twice"]
+
+
+def test_a_filter_that_gives_the_message_back_at_another_port_does_not_send_it_twice() -> None:
+    send = (*HELLO, *MAIL, RCPT, "S: 250 Ok", *DATA, "S: 250 Ok")
+    assert rules("port 10024", *send, "----", "port 10025", *send) == []
+    assert rules("port 10024", *send, "----", "port 10024", *send) == ["message-twice"]
 
 
 def test_a_message_without_message_id_is_not_compared() -> None:

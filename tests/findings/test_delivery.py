@@ -173,3 +173,14 @@ def test_the_size_of_a_message_is_told_once_where_it_was_announced() -> None:
 def test_a_size_that_is_no_number_is_no_limit() -> None:
     offer = ("S: 220 mx.example.org", "C: EHLO a", "S: 250-mx.example.org", "S: 250 SIZE \\xb2")
     assert told(*offer, *MAIL, *RCPT, *DATA, "S: 250 Ok", *QUIT) == []
+
+
+def test_an_enhanced_code_that_the_words_overrule_is_not_explained() -> None:
+    lines = (
+        *("S: 220 mx.example.org ESMTP", "C: HELO a.example.net", "S: 250 mx.example.org"),
+        *("C: MAIL FROM:<ann@example.net>", "S: 250 2.1.0 Ok", "C: RCPT TO:<bob@example.org>"),
+        "S: 550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found by SMTP address lookup",
+    )
+    told = [each.summary for each in review(lines)[0].findings if each.rule == "user-unknown"]
+    assert told
+    assert "null MX" not in told[0]

@@ -359,3 +359,24 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
         (told,) = memory.add(f"192.0.2.{number}", session.server, attempts)
         assert told.detail == "20 recipients refused by now"
     assert list(memory._clients) == ["192.0.2.6", "192.0.2.7", "192.0.2.8"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (
+            "454 4.7.0 TLS with the server failed: the certificate is refused: self-signed",
+            "smtpscope proxy needs --upstream-ca or --insecure-upstream: 454 4.7.0 TLS with",
+        ),
+        (
+            "454 4.7.0 TLS with the server failed: it took too long",
+            "by smtpscope proxy, for want of TLS with the server behind it: 454 4.7.0 TLS with",
+        ),
+        ("454 4.7.0 TLS not available", "refuses it: 454 4.7.0 TLS not available"),
+    ],
+)
+def test_what_helps_is_told_where_our_proxy_refuses_tls(reply: str, told: str) -> None:
+    hello = ("S: 220 mx.example.org", "C: EHLO a.example.net", "S: 250-mx", "S: 250 STARTTLS")
+    (session,) = review((*hello, "C: STARTTLS", f"S: {reply}"))
+    (found,) = [each for each in session.findings if each.rule == "starttls-refused"]
+    assert told in found.summary

@@ -139,3 +139,13 @@ def test_a_recipient_refused_otherwise_shows_a_transaction_whose_mail_was_not_se
     (found,) = transactions("S: 220 x", *rcpt("b", 450), *rcpt("c"))
     assert found.reverse_path is None
     assert addresses(found) == [b"b@b.test", b"c@b.test"]
+
+
+def test_the_abolished_senders_open_a_transaction_where_the_server_takes_them() -> None:
+    (found,) = transactions(
+        *("S: 220 x", "C: SEND FROM:<s@a.test>", "S: 502 x", "C: SAML FROM:<a@a.test>", "S: 250 x"),
+        *(*rcpt("b"), *MESSAGE, "S: 250 queued"),
+    )
+    assert found.reverse_path is not None
+    assert found.reverse_path.address == b"a@a.test"
+    assert found.completed
