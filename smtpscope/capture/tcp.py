@@ -185,6 +185,15 @@ class Receiver:
                 self._insert(_Piece(max(begin, end), cut, None, time, packet))
         self.advance(time, packet)
 
+    def is_next(self, seq: int) -> bool:
+        """Whether the peer awaits this number: behind what was seen, or what it acknowledged.
+
+        A FIN that takes one number may not have been captured.
+        """
+        seen = self.waiting[-1].end - self.offset if self.waiting else 0
+        ahead = distance(self.expected, seq)
+        return ahead in (0, seen, seen + 1) or seq == self.acked
+
     def advance(self, time: int, packet: int, *, ending: Receiver | None = None) -> None:
         """Deliver what is in order, and give up the holes that nothing will fill any more.
 
