@@ -170,8 +170,6 @@ class Dialogue:
 
     def _expect(self, exchange: Exchange) -> None:
         command = exchange.command
-        if command is not None and command.verb == "LHLO":
-            self.lmtp = True
         self._pending.append(exchange)
         if command is not None and command.verb in _DECIDING:
             self._deciding[command.verb] += 1
@@ -286,6 +284,8 @@ class Dialogue:
             self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
             if self.upgraded:
                 self._upgraded_by = reply.packet
+        if verb == "LHLO" and reply.accepted:
+            self.lmtp = True
         if verb == "RCPT":
             self._accepted_recipients += reply.accepted
         elif (exchange.last and exchange.answered) or (verb in ENVELOPE_ENDS and reply.accepted):
@@ -335,6 +335,9 @@ class Dialogue:
         if message is not None and exchange is message.exchange:
             self._commands.end_message("data-unfinished", "its end was not seen")
         command = exchange.command
+        if command is not None and command.verb == "LHLO" and not exchange.replies:
+            # Its reply may be lost, and refusals are rare.
+            self.lmtp = True
         # What came before TLS and behind STARTTLS, servers throw away (RFC 3207 §4.2).
         owed = command is not None and command.packet > self._upgraded_by and not self._parted
         owed = owed and not any(defect.rule in UNFINISHED for defect in exchange.defects)
