@@ -253,7 +253,7 @@ def _reply_meaning(reply: Reply, exchange: Exchange) -> str:
     assert reply.code is not None
     command = exchange.command
     verb = command.verb if command is not None else "(greeting)" if exchange.greeting else None
-    if command is not None and command.verb == "BDAT" and exchange.last:
+    if command is not None and command.verb in ("BDAT", "BURL") and exchange.last:
         verb = "."
     meaning = _meaning(reply.code, verb)
     if reply.enhanced is not None:

@@ -307,6 +307,11 @@ class CommandReader:
                 self.mode = Mode.MESSAGE
         elif verb in AUTH_VERBS:
             self._begin_auth(exchange, where)
+        elif verb == "BURL":
+            # The server fetches the message's last octets (RFC 4468 §3).
+            exchange.last = argument.upper().endswith(b" LAST")
+            if exchange.last:
+                self._chunks.may_end(exchange)
         elif verb in ("RSET", "STARTTLS"):
             self._chunks.may_end(exchange)
         elif verb not in reference.VERBS and verb != ".":
