@@ -310,11 +310,13 @@ class Receiver:
                 at += 1
 
     def _count_again(self, start: int, end: int) -> None:
+        # What lies before the first octet captured was not seen twice.
+        start = max(start, 0)
         if start < end:
             self.again += 1
             self.again_octets += end - start
             if self.again_first is None:
-                self.again_first = Span(self.direction, max(start, 0), end)
+                self.again_first = Span(self.direction, start, end)
 
     def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
         known = b"".join(self.tail)

@@ -367,6 +367,14 @@ def test_a_reset_that_is_not_the_next_counts_if_its_sender_says_no_more(
     assert again.of(Closed, 0) == [Closed("rst", C, 4000, 4)]
 
 
+def test_what_came_before_the_first_octet_captured_is_no_retransmission() -> None:
+    midstream = [Segment(S, 9001, ack=2000), Segment(C, 2000, b"cd"), Segment(C, 1900, b"ab")]
+    assert [*joined(midstream).connections[0].retransmissions()] == []
+    wire = joined([*midstream, Segment(C, 1998, b"abcd")])
+    (again,) = wire.connections[0].retransmissions()
+    assert (again.span, again.detail) == (Span(C, 0, 2), "1 segments, 2 octets")
+
+
 def test_a_reset_that_overtook_the_last_octets_counts() -> None:
     wire = joined([*handshake(), Segment(C, 1003, flags=RST), Segment(C, 1001, b"ab")])
     assert wire.of(Closed) == [Closed("rst", C, 4000, 4)]
