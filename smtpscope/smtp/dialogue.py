@@ -325,10 +325,15 @@ class Dialogue:
     def _skip_earlier_flights(self) -> None:
         """Replies are missing: a client that went on had those to all but its last flight."""
         last = self._pending[-1].command if self._pending else None
-        for exchange in tuple(self._pending):
+        earlier: list[Exchange] = []
+        for exchange in self._pending:
             command = exchange.command
-            if command is not None and last is not None and command.packet != last.packet:
-                self._give_up(exchange, "reply-lost")
+            # Thousands may wait, and a reply be missing each time: the last flight is left out.
+            if command is None or last is None or command.packet == last.packet:
+                break
+            earlier.append(exchange)
+        for exchange in earlier:
+            self._give_up(exchange, "reply-lost")
 
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         message = self._commands.message
