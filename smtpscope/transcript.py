@@ -19,6 +19,7 @@ from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
 from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import describe_challenge
+from smtpscope.smtp.transaction import Transaction
 from smtpscope.smtp.values import Command, Exchange, Reply
 from smtpscope.stream import Direction, Span
 
@@ -59,8 +60,9 @@ class Row(NamedTuple):
 def rows(session: Session, *, reveal: bool = False) -> Iterator[Row]:
     """The rows of a session, in the order of its exchanges. `reveal`: with AUTH secrets."""
     findings = _Findings(session.findings)
+    addressees = _addressees(session.transactions)
     for index, exchange in enumerate(session.exchanges):
-        yield from _exchange_rows(session, exchange, index, findings, reveal)
+        yield from _exchange_rows(exchange, index, findings, reveal, addressees)
     last = len(session.exchanges)
     if session.tls is not None:
         meaning = "decrypted" if session.tls.decrypted else "encrypted"
@@ -75,7 +77,9 @@ def exchange_rows(
 ) -> Iterator[Row]:
     """The rows of one exchange of a session that goes on, with all of these findings."""
     left = _Findings(findings)
-    yield from _exchange_rows(session, exchange, 0, left, reveal)
+    several = len(exchange.replies) > 1
+    addressees = _addressees(_answered(session, exchange)) if several else {}
+    yield from _exchange_rows(exchange, 0, left, reveal, addressees)
     yield from left.rest(0)
 
 
@@ -85,15 +89,14 @@ def finding_rows(findings: Iterable[Finding]) -> Iterator[Row]:
 
 
 def _exchange_rows(
-    session: Session, exchange: Exchange, index: int, findings: _Findings, reveal: bool
+    exchange: Exchange, index: int, findings: _Findings, reveal: bool, addressees: dict[int, str]
 ) -> Iterator[Row]:
     command = exchange.command
     if command is not None:
         yield from _command_rows(command, exchange, index, reveal)
         yield from findings.take(command.span.direction, command.span.end, index)
-    whose = _addressees(session, exchange) if len(exchange.replies) > 1 else {}
     for number, reply in enumerate(exchange.replies):
-        for row in _reply_rows(reply, exchange, index, reveal, whose.get(number, "")):
+        for row in _reply_rows(reply, exchange, index, reveal, addressees.get(id(reply), "")):
             yield row._replace(reply=number, span=reply.span)
         yield from findings.take(reply.span.direction, reply.span.end, index)
 
@@ -199,16 +202,23 @@ def _details(command: Command, exchange: Exchange) -> Iterator[str]:
 # -- replies -------------------------------------------------------------------------------------
 
 
-def _addressees(session: Session, exchange: Exchange) -> dict[int, str]:
-    """Which of several replies to a message is about which recipient (RFC 2033 §4.2)."""
-    replies = {id(reply): number for number, reply in enumerate(exchange.replies)}
+def _addressees(transactions: Iterable[Transaction]) -> dict[int, str]:
+    """Which of several replies to a message, by its id(), is about whom (RFC 2033 §4.2)."""
     return {
-        replies[id(recipient.delivery)]: text(recipient.path.address, 255)
-        for transaction in session.transactions
-        if transaction.content is exchange.content
+        id(recipient.delivery): text(recipient.path.address, 255)
+        for transaction in transactions
         for recipient in transaction.recipients
         if recipient.delivery is not None and recipient.path is not None
     }
+
+
+def _answered(session: Session, exchange: Exchange) -> Iterator[Transaction]:
+    """The transaction that these replies are about, if there is one: it is among the last."""
+    replies = {id(reply) for reply in exchange.replies}
+    for transaction in reversed(session.transactions):
+        if any(id(recipient.delivery) in replies for recipient in transaction.recipients):
+            yield transaction
+            return
 
 
 def _reply_rows(
@@ -256,7 +266,7 @@ def _reply_meaning(reply: Reply, exchange: Exchange) -> str:
     assert reply.code is not None
     command = exchange.command
     verb = command.verb if command is not None else "(greeting)" if exchange.greeting else None
-    if command is not None and command.verb == "BDAT" and exchange.last:
+    if command is not None and command.verb in ("BDAT", "BURL") and exchange.last:
         verb = "."
     meaning = _meaning(reply.code, verb)
     if reply.enhanced is not None:

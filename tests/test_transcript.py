@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from support.transcript import Transcript, octets, session_of
 
 from smtpscope.export.text import lines
+from smtpscope.smtp.transaction import Transaction
 from smtpscope.stream import Direction
-from smtpscope.transcript import MAX_HOPS, Row, rows
+from smtpscope.transcript import MAX_HOPS, Row, exchange_rows, rows
 
 SIDES = {"C": Direction.CLIENT, "S": Direction.SERVER}
 
@@ -143,3 +147,37 @@ def test_colours_are_there_only_when_asked_for() -> None:
     session = session_of(transcript("S: 220 mx", "C: QUIT", "S: 221 bye"))
     assert "\x1b[" not in "\n".join(lines(session))
     assert "\x1b[" in "\n".join(lines(session, colour=True))
+
+
+LMTP = ("S: 220 x LMTP", "C: LHLO a.test", "S: 250 x")
+ENVELOPE = (
+    *("C: MAIL FROM:<a@a.test>", "S: 250 ok"),
+    *("C: RCPT TO:<b@b.test>", "S: 250 ok", "C: RCPT TO:<c@b.test>", "S: 250 ok"),
+)
+DELIVERED = ("S: 250 ok", "S: 452 full")
+
+
+@pytest.mark.parametrize(
+    "message", [("C: DATA", "S: 354 go", "C: x", "C: ."), ("C: BURL imap://c.test/d LAST",)]
+)
+def test_whom_a_reply_is_about_is_found_in_one_walk_over_the_transactions(
+    message: tuple[str, ...],
+) -> None:
+    class Watched(list[Transaction]):
+        walks = 0
+
+        def __iter__(self) -> Iterator[Transaction]:
+            self.walks += 1
+            return super().__iter__()
+
+    session = session_of(transcript(*LMTP, *(*ENVELOPE, *message, *DELIVERED) * 20))
+    session.transactions = transactions = Watched(session.transactions)
+    told = [
+        row.meaning.split(":")[0] for row in rows(session) if row.text in ("250 ok", "452 full")
+    ]
+    assert told.count("for b@b.test") == told.count("for c@b.test") == 20
+    assert transactions.walks <= 1
+    last = session.exchanges[-1]
+    alone = [row.meaning.split(":")[0] for row in exchange_rows(session, last, [])]
+    assert alone[-2:] == ["for b@b.test", "for c@b.test"]
+    assert transactions.walks <= 1

@@ -7,6 +7,7 @@ RFC 9293 §3.5 (the handshake), §3.6 (closing), §3.10.7 (what a segment may do
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from smtpscope.capture.log import MASK, Buffer, Log
 from smtpscope.capture.runs import Columns
@@ -15,6 +16,19 @@ from smtpscope.capture.trail import Trail
 from smtpscope.stream import Closed, Defect, Direction, Endpoint, Opened, StreamEvent
 
 _CONTROL = FIN | SYN | RST
+
+
+class _Reset(NamedTuple):
+    """An RST whose sequence number is not the next one of its direction, which is `receiver`'s.
+
+    `state` is what would change if that side went on: `Connection._state`.
+    """
+
+    receiver: Receiver
+    seq: int
+    state: tuple[int, bool, int]
+    time: int
+    packet: int
 
 
 class Connection:
@@ -30,6 +44,7 @@ class Connection:
         "_backward",
         "_forward",
         "_log",
+        "_reset",
         "client",
         "ended",
         "last_packet",
@@ -50,6 +65,7 @@ class Connection:
         self.trail: Trail | None = None
         self.last_packet = packet
         self.last_time = time
+        self._reset: _Reset | None = None
         self._log = Log()
         client = Receiver(Direction.CLIENT, self._log)
         server = Receiver(Direction.SERVER, self._log)
@@ -89,8 +105,7 @@ class Connection:
                     log.append(receiver, buffer[start : start + length], time, packet)
                     continue
             if flags & RST:
-                if receiver.expected == UNKNOWN or abs(distance(receiver.expected, seq)) <= REACH:
-                    self._end("rst", receiver.direction, time, packet)
+                self._take_reset(receiver, seq, time, packet)
             elif length or missing or flags & FIN:
                 first = (seq + 1) & MASK if flags & SYN else seq
                 payload = bytes(buffer[start : start + length])
@@ -134,6 +149,9 @@ class Connection:
 
     def finish(self) -> None:
         """Nothing more will come: give out what waits, and close with "end" what is still open."""
+        reset = self._reset
+        if not self.ended and reset is not None and self._stands(reset):
+            self._end("rst", reset.receiver.direction, reset.time, reset.packet)
         if not self.ended:
             client_closed = self._of(Direction.CLIENT).closed
             direction = Direction.SERVER if client_closed else Direction.CLIENT
@@ -159,6 +177,29 @@ class Connection:
         """The peer's SYN was not captured, but its acknowledgment by one that sent only its own."""
         if receiver.isn != UNKNOWN and not receiver.offset and not receiver.waiting:
             peer.begin((ack - 1) & MASK)
+
+    def _take_reset(self, receiver: Receiver, seq: int, time: int, packet: int) -> None:
+        """An RST ends the connection if its number is the next one (RFC 9293 §3.10.7.4).
+
+        With another number the peer ignores it, or asks back. But the capture may lack what came
+        before it: it counts if its sender turns out to have said no more.
+        """
+        if receiver.expected == UNKNOWN or receiver.is_next(seq):
+            self._end("rst", receiver.direction, time, packet)
+        elif abs(distance(receiver.expected, seq)) <= REACH and (
+            self._reset is None or not self._stands(self._reset)
+        ):
+            self._reset = _Reset(receiver, seq, self._state(receiver), time, packet)
+
+    def _stands(self, reset: _Reset) -> bool:
+        """Whether its sender has said no more since, or just what was missing before the RST."""
+        receiver = reset.receiver
+        return receiver.expected == reset.seq or self._state(receiver) == reset.state
+
+    def _state(self, receiver: Receiver) -> tuple[int, bool, int]:
+        """How far a side is: octets, whether its FIN came, and what it has acknowledged."""
+        peer = self._of(receiver.direction.other)
+        return receiver.offset, receiver.closed, peer.acked
 
     def _end(self, how: str, direction: Direction, time: int, packet: int) -> None:
         client, server = self._of(Direction.CLIENT), self._of(Direction.SERVER)

@@ -185,6 +185,15 @@ class Receiver:
                 self._insert(_Piece(max(begin, end), cut, None, time, packet))
         self.advance(time, packet)
 
+    def is_next(self, seq: int) -> bool:
+        """Whether the peer awaits this number: behind what was seen, or what it acknowledged.
+
+        A FIN that takes one number may not have been captured.
+        """
+        seen = self.waiting[-1].end - self.offset if self.waiting else 0
+        ahead = distance(self.expected, seq)
+        return ahead in (0, seen, seen + 1) or seq == self.acked
+
     def advance(self, time: int, packet: int, *, ending: Receiver | None = None) -> None:
         """Deliver what is in order, and give up the holes that nothing will fill any more.
 
@@ -301,11 +310,13 @@ class Receiver:
                 at += 1
 
     def _count_again(self, start: int, end: int) -> None:
+        # What lies before the first octet captured was not seen twice.
+        start = max(start, 0)
         if start < end:
             self.again += 1
             self.again_octets += end - start
             if self.again_first is None:
-                self.again_first = Span(self.direction, max(start, 0), end)
+                self.again_first = Span(self.direction, start, end)
 
     def _compare_delivered(self, start: int, payload: bytes, time: int, packet: int) -> None:
         known = b"".join(self.tail)

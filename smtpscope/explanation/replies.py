@@ -34,7 +34,7 @@ def verb_of(exchange: Exchange) -> str | None:
     command = exchange.command
     if command is None:
         return "(greeting)" if exchange.greeting else None
-    return "." if command.verb == "BDAT" and exchange.last else command.verb
+    return "." if command.verb in ("BDAT", "BURL") and exchange.last else command.verb
 
 
 def answering(verb: str | None) -> str:

@@ -299,7 +299,8 @@ def _date(header: Header | None, now: int) -> Found:
         yield "date-malformed", header, _shown(header)
         return
     away = (written - now) / SECOND / DAY
-    if abs(away) > 1:
+    # A capture without times is always at 0.
+    if now and abs(away) > 1:
         side = "after" if away > 0 else "before"
         yield "date-far", header, f"{abs(away):,.0f} days {side} it"
 

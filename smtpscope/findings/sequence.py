@@ -153,7 +153,7 @@ def _helo(step: Step) -> Iterable[Defect]:
         return ()
     if any(
         earlier.command is not None and earlier.command.verb == "EHLO"
-        for earlier in session.exchanges[: step.number][:10]
+        for earlier in session.exchanges[: min(step.number, 10)]
     ):
         return ()
     return once(step, "helo-without-ehlo", command.span)

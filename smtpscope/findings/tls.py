@@ -155,7 +155,8 @@ def _certificate(der: bytes, info: TlsInfo, session: Session, where: Span) -> It
         return
     if session.start > certificate.ends:
         yield Defect("certificate-expired", where, f"on {_day(certificate.ends)}")
-    elif session.start < certificate.begins:
+    elif session.start < certificate.begins and session.end:
+        # Without an end the capture has no times.
         yield Defect("certificate-not-yet-valid", where, f"before {_day(certificate.begins)}")
     if certificate.self_signed:
         yield Defect("certificate-self-signed", where)

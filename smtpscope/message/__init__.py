@@ -182,6 +182,7 @@ class MessageBuilder:
         self.missing = 0
         self._chunks: list[bytes] = []
         self._held = 0
+        self._counted = 0
         self._readers: _Readers | None = None
 
     def feed(self, data: bytes) -> None:
@@ -194,18 +195,20 @@ class MessageBuilder:
 
     def gap(self, length: int) -> None:
         """The next `length` octets are missing in the capture."""
-        self._read().octets.gap()
+        # There may be one every few octets: the structure is read in slices all the same.
+        readers = self._begun()
+        readers.count(b"".join(self._chunks[self._counted :]))
+        self._counted = len(self._chunks)
+        readers.octets.gap()
         self.missing += length
 
     def finish(self) -> Message:
         """The summary of all that was fed."""
-        rest = self._take()
         readers = self._readers
+        rest = self._take(readers)
         if readers is None:
             digest, counts, structure = sha256(rest), count_octets(rest), read_structure(rest)
         else:
-            readers.digest.update(rest)
-            readers.octets.feed(rest)
             digest, counts = readers.digest, readers.octets.counts
             structure = readers.structure.finish(rest)
         return Message(
@@ -221,17 +224,25 @@ class MessageBuilder:
             flaws=structure.flaws,
         )
 
-    def _read(self) -> _Readers:
+    def _begun(self) -> _Readers:
         if self._readers is None:
             self._readers = _Readers()
-        self._readers.feed(self._take())
         return self._readers
 
-    def _take(self) -> bytes:
-        chunks = self._chunks
+    def _read(self) -> None:
+        readers = self._begun()
+        for piece in _slices(self._take(readers)):
+            readers.structure.feed(piece)
+
+    def _take(self, readers: _Readers | None) -> bytes:
+        """What is held; the readers, where there are any, have counted it then."""
+        chunks, counted = self._chunks, self._counted
         self._chunks = []
-        self._held = 0
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._held = self._counted = 0
+        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if readers is not None:
+            readers.count(b"".join(chunks[counted:]) if counted else taken)
+        return taken
 
 
 class _Readers:
@@ -244,11 +255,10 @@ class _Readers:
         self.octets = OctetCounter()
         self.structure = StructureReader()
 
-    def feed(self, octets: bytes) -> None:
+    def count(self, octets: bytes) -> None:
+        """Take octets for all but the structure, which is read in larger pieces."""
         self.digest.update(octets)
         self.octets.feed(octets)
-        for piece in _slices(octets):
-            self.structure.feed(piece)
 
 
 def read_message(content: bytes) -> Message:

@@ -120,6 +120,9 @@ _DASHES = re.compile(_LINE_START + _LINE_REST)
 _LINE = re.compile(rb"[^\r\n]{0,998}+")
 _MISSES = 1_000
 """Lines that only begin like delimiters after which it pays to look for the open boundaries."""
+_SOUGHT = 500
+"""Octets of open boundaries that are looked for at most: to compile what looks for them then takes
+no longer than those lines did, however often a message makes it necessary. More are looked up."""
 
 
 class _Body:
@@ -387,7 +390,7 @@ class StructureReader:
             self._look_for_any()
             return True
         self._misses += 1
-        if self._misses == _MISSES:
+        if self._misses == _MISSES and sum(map(len, self._depths)) <= _SOUGHT:
             known = b"|".join(re.escape(boundary) for boundary in self._depths)
             self._delimiter = re.compile(
                 rb"%b(?=(?:%b)(?:--)?[ \t]*+(?:[\r\n]|\Z))%b" % (_LINE_START, known, _LINE_REST)

@@ -307,18 +307,25 @@ class CommandReader:
         if verb in PATH_VERBS:
             if verb != "RCPT":
                 self._chunks.lost = 0
+                self._chunks.may_end(exchange)
             exchange.path = path = grammar.parse_path_argument(verb, argument, where)
             defects.extend(path.defects)
         elif verb in HELLO_VERBS:
             defects.extend(grammar.parse_hello(argument, where)[1])
+            self._chunks.may_end(exchange)
         elif verb == "BDAT":
             self.message = self._chunks.begin(exchange, where)
             if self.message is not None:
                 self.mode = Mode.MESSAGE
         elif verb in AUTH_VERBS:
             self._begin_auth(exchange, where)
-        elif verb == "RSET":
-            self._chunks.reset()
+        elif verb == "BURL":
+            # The server fetches the message's last octets (RFC 4468 §3).
+            exchange.last = argument.upper().endswith(b" LAST")
+            if exchange.last:
+                self._chunks.may_end(exchange)
+        elif verb in ("RSET", "STARTTLS"):
+            self._chunks.may_end(exchange)
         elif verb not in reference.VERBS and verb != ".":
             self._hide(command, line.text)
             # Nor are the fields of an HTTP request commands: they need not be told one by one.

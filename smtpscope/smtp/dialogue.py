@@ -170,8 +170,6 @@ class Dialogue:
 
     def _expect(self, exchange: Exchange) -> None:
         command = exchange.command
-        if command is not None and command.verb == "LHLO":
-            self.lmtp = True
         self._pending.append(exchange)
         if command is not None and command.verb in _DECIDING:
             self._deciding[command.verb] += 1
@@ -286,6 +284,8 @@ class Dialogue:
             self._commands.proceed(reply.code, Mark(0, reply.time, reply.packet))
             if self.upgraded:
                 self._upgraded_by = reply.packet
+        if verb == "LHLO" and reply.accepted:
+            self.lmtp = True
         if verb == "RCPT":
             self._accepted_recipients += reply.accepted
         elif (exchange.last and exchange.answered) or (verb in ENVELOPE_ENDS and reply.accepted):
@@ -325,16 +325,24 @@ class Dialogue:
     def _skip_earlier_flights(self) -> None:
         """Replies are missing: a client that went on had those to all but its last flight."""
         last = self._pending[-1].command if self._pending else None
-        for exchange in tuple(self._pending):
+        earlier: list[Exchange] = []
+        for exchange in self._pending:
             command = exchange.command
-            if command is not None and last is not None and command.packet != last.packet:
-                self._give_up(exchange, "reply-lost")
+            # Thousands may wait, and a reply be missing each time: the last flight is left out.
+            if command is None or last is None or command.packet == last.packet:
+                break
+            earlier.append(exchange)
+        for exchange in earlier:
+            self._give_up(exchange, "reply-lost")
 
     def _give_up(self, exchange: Exchange, rule: str) -> None:
         message = self._commands.message
         if message is not None and exchange is message.exchange:
             self._commands.end_message("data-unfinished", "its end was not seen")
         command = exchange.command
+        if command is not None and command.verb == "LHLO" and not exchange.replies:
+            # Its reply may be lost, and refusals are rare.
+            self.lmtp = True
         # What came before TLS and behind STARTTLS, servers throw away (RFC 3207 §4.2).
         owed = command is not None and command.packet > self._upgraded_by and not self._parted
         owed = owed and not any(defect.rule in UNFINISHED for defect in exchange.defects)

@@ -198,11 +198,12 @@ MessageReader = DataReader | ChunkReader
 class Chunks:
     """Makes one message of the chunks that follow each other (RFC 3030 §2)."""
 
-    __slots__ = ("_content", "_new_content", "lost")
+    __slots__ = ("_content", "_ending", "_new_content", "lost")
 
     def __init__(self, new_content: Callable[[], ContentSink]) -> None:
         self._new_content = new_content
         self._content: ContentSink | None = None
+        self._ending: Exchange | None = None
         self.lost = 0
 
     def begin(self, exchange: Exchange, where: Span) -> ChunkReader | None:
@@ -215,6 +216,7 @@ class Chunks:
         exchange.defects.extend(defects)
         if size is None:
             return None
+        self._settle()
         if self._content is None:
             self._content = self._new_content()
         if self.lost:
@@ -226,9 +228,19 @@ class Chunks:
             self._content = None
         return ChunkReader(size, exchange) if size else None
 
-    def reset(self) -> None:
-        """The next chunk begins a message."""
-        self._content = None
+    def may_end(self, exchange: Exchange) -> None:
+        """The next chunk begins a message, unless this command turns out to be refused.
+
+        Before its reply has come the client is believed: it has given up the chunks so far.
+        """
+        if self._content is not None:
+            self._settle()
+            self._ending = exchange
+
+    def _settle(self) -> None:
+        ending, self._ending = self._ending, None
+        if ending is not None and (ending.reply is None or ending.reply.accepted):
+            self._content = None
 
 
 def _extend(command: Command, octets: Octets) -> None:

@@ -1,9 +1,9 @@
 """Mail transactions: from the completed exchanges of a dialogue to envelopes and their outcome.
 
 `Transactions` takes exchanges in order and keeps what MAIL, RCPT, DATA or BDAT and their replies
-made of each envelope. A transaction ends with its message's reply, and before that only by an
-accepted RSET, EHLO (HELO, LHLO) or STARTTLS, or by another accepted MAIL. RFC 5321 §3.3, §4.1.1;
-RFC 3207 §4.2.
+made of each envelope. A transaction ends with the reply to its message (or to BURL … LAST, whose
+octets only the server sees), and before that only by an accepted RSET, EHLO (HELO, LHLO) or
+STARTTLS, or by another accepted MAIL. RFC 5321 §3.3, §4.1.1; RFC 3207 §4.2; RFC 4468 §3.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Transactions:
             return
         elif verb == "RCPT":
             self._rcpt(exchange, reply)
-        elif exchange.content is not None:
+        elif exchange.content is not None or exchange.last:
             self._message(exchange, reply)
         elif verb in ("DATA", "BDAT"):
             if reply is not None and not reply.accepted and reply.code != 354:
@@ -122,7 +122,8 @@ class Transactions:
     def _message(self, exchange: Exchange, reply: Reply | None) -> None:
         assert exchange.command is not None
         transaction = self._open()
-        transaction.content = exchange.content
+        if exchange.content is not None:
+            transaction.content = exchange.content
         transaction.via = "DATA" if exchange.command.verb == "." else exchange.command.verb
         if not exchange.last and (reply is None or reply.accepted):
             return

@@ -123,7 +123,7 @@ class Exchange:
 
     `expected` is the number of replies that complete it. `path` is the argument of MAIL and RCPT
     taken apart; `content` is where the message of a "." or BDAT went, and `last` says that it
-    ended the message. `greeting` marks the server's first reply; `auth` is the AUTH
+    ended the message, as BURL can. `greeting` marks the server's first reply; `auth` is the AUTH
     exchange to which it belongs.
     """
 

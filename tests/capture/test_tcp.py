@@ -335,6 +335,64 @@ def test_a_reset_far_outside_the_window_is_ignored() -> None:
     assert not wire.of(Closed)
 
 
+@pytest.mark.parametrize("seq", [1001 + 500_000_000, 1001 + 70_000, 1021, 1000, 1])
+@pytest.mark.parametrize(
+    "after",
+    [
+        [Segment(C, 1001, b"x"), Segment(C, 1002, flags=FIN | ACK), Segment(S, 9001, flags=FIN)],
+        [Segment(S, 9001, b"y"), Segment(C, 1001, ack=9002)],
+        [Segment(C, 1001, flags=FIN | ACK), Segment(S, 9001, b"y")],
+    ],
+)
+def test_a_reset_that_is_not_the_next_is_none_if_its_sender_goes_on(
+    seq: int, after: list[Segment]
+) -> None:
+    segments = [*handshake(), Segment(S, 9001, ack=1001), Segment(C, seq, flags=RST), *after]
+    plain = joined([segment for segment in segments if not segment.flags & RST])
+    for chunk in (1, 100):
+        wire = joined(segments, chunk)
+        assert [wire.stream(side) for side in (C, S)] == [plain.stream(side) for side in (C, S)]
+        assert [event.how for event in wire.of(Closed)] == [event.how for event in plain.of(Closed)]
+
+
+@pytest.mark.parametrize("seq", [1001 + 70_000, 1021, 1000, 1])
+@pytest.mark.parametrize("after", [[], [Segment(S, 9001, b"late")]])
+def test_a_reset_that_is_not_the_next_counts_if_its_sender_says_no_more(
+    seq: int, after: list[Segment]
+) -> None:
+    reset = Segment(C, seq, flags=RST)
+    wire = joined([*handshake(), Segment(S, 9001, ack=999), reset, *after])
+    assert wire.of(Closed) == [Closed("rst", C, 5000, 5)]
+    again = Wire().feed(*handshake(), reset, *after, Segment(C, 77_000, flags=SYN))
+    assert again.of(Closed, 0) == [Closed("rst", C, 4000, 4)]
+
+
+def test_what_came_before_the_first_octet_captured_is_no_retransmission() -> None:
+    midstream = [Segment(S, 9001, ack=2000), Segment(C, 2000, b"cd"), Segment(C, 1900, b"ab")]
+    assert [*joined(midstream).connections[0].retransmissions()] == []
+    wire = joined([*midstream, Segment(C, 1998, b"abcd")])
+    (again,) = wire.connections[0].retransmissions()
+    assert (again.span, again.detail) == (Span(C, 0, 2), "1 segments, 2 octets")
+
+
+def test_a_reset_that_overtook_the_last_octets_counts() -> None:
+    wire = joined([*handshake(), Segment(C, 1003, flags=RST), Segment(C, 1001, b"ab")])
+    assert wire.of(Closed) == [Closed("rst", C, 4000, 4)]
+    assert wire.stream() == b"ab"
+
+
+@pytest.mark.parametrize("seq", [1001, 1003, 1004, 1006, 1007])
+def test_a_reset_ends_the_connection_at_what_was_seen_or_acknowledged(seq: int) -> None:
+    wire = Wire().feed(
+        *handshake(),
+        Segment(C, 1001, b"ab"),
+        Segment(C, 1005, b"e"),
+        Segment(S, 9001, ack=1001),
+        Segment(C, seq, flags=RST),
+    )
+    assert wire.connections[0].ended is (seq != 1004)
+
+
 def test_a_refused_connection_is_a_reset_by_the_server() -> None:
     wire = Wire().feed(Segment(C, 1000, flags=SYN), Segment(S, 0, flags=RST | ACK, ack=1001))
     assert wire.events[0] == [Opened(1000, CLIENT, SERVER, True, 1), Closed("rst", S, 2000, 2)]

@@ -114,6 +114,14 @@ def test_a_capture_without_times_is_told() -> None:
     assert found(dialogue(), "no-time") == []
 
 
+def test_without_times_no_date_is_far() -> None:
+    turns = [("C", b"MAIL FROM:<a@a.test>\r\n"), ("S", b"250 ok\r\n"), ("C", b"DATA\r\n")]
+    turns += [("S", b"354 go\r\n"), ("C", b"Date: Tue, 14 Nov 2000 22:13:20 +0000\r\n\r\n.\r\n")]
+    packets = list(connection([*HELLO, *turns, ("S", b"250 ok\r\n"), *QUIT]))
+    assert len(found(packets, "date-far")) == 1
+    assert found([Packet(each.frame, 0) for each in packets], "date-far") == []
+
+
 def test_a_session_too_long_to_be_kept_says_how_much_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -32,8 +32,8 @@ CLIENT, SERVER = Endpoint("192.0.2.1", 40_000), Endpoint("192.0.2.2", 465)
 NOW = datetime.fromtimestamp(START / 1e9, UTC)
 
 
-def told(info: TlsInfo, banner: bytes = b"") -> dict[str, Finding]:
-    session = Session(1, "test", CLIENT, SERVER, START, START, tls=info, tls_mode="implicit")
+def told(info: TlsInfo, banner: bytes = b"", start: int = START) -> dict[str, Finding]:
+    session = Session(1, "test", CLIENT, SERVER, start, start, tls=info, tls_mode="implicit")
     if banner:
         span = Span(Direction.SERVER, 0, len(banner) + 6)
         session.banner = Reply(220, (banner,), None, span, START, 1)
@@ -146,6 +146,10 @@ def test_an_expired_certificate_is_told_with_its_day() -> None:
 def test_a_certificate_of_the_future_is_told() -> None:
     found = told(modern(certificate("mx.example.org", begins=1, ends=2), "mx.example.org"))
     assert set(found) == {"certificate-not-yet-valid"}
+
+
+def test_a_capture_without_times_can_not_tell_whether_a_certificate_is_valid() -> None:
+    assert set(told(modern(certificate("mx.example.org")), start=0)) == set()
 
 
 def test_a_self_signed_certificate_is_told() -> None:

@@ -6,7 +6,10 @@ import pytest
 from support.conversation import connection, sessions
 from support.samples import review
 
+from smtpscope.findings.sequence import CHECKS
+from smtpscope.findings.walk import State, Step
 from smtpscope.session import Finding
+from smtpscope.smtp.values import Exchange
 from smtpscope.stream import Direction
 
 HELLO = ("S: 220 mx.example.org ESMTP", "C: EHLO a.example.net", "S: 250 mx.example.org")
@@ -97,3 +100,21 @@ def test_the_roles_that_turned_are_judged_afresh() -> None:
     told = rules(*HELLO, *MAIL, "C: TURN", *turned, "C: 221 Bye")
     assert "nested-mail" not in told
     assert "mail-before-hello" in told
+
+
+def test_a_helo_looks_at_the_first_exchanges_alone_however_many_there_are() -> None:
+    class Watched(list[Exchange]):
+        copied = 0
+
+        def __getitem__(self, index):
+            found = super().__getitem__(index)
+            self.copied += len(found) if isinstance(index, slice) else 1
+            return found
+
+    (session,) = review((HELLO[0], *("C: HELO a", "S: 501 no") * 50))
+    session.exchanges = exchanges = Watched(session.exchanges)
+    (check,) = CHECKS.commands["HELO"]
+    for number, exchange in enumerate(exchanges):
+        step = Step(session, number, exchange, exchange.command, exchange.reply, State())
+        assert [*check(step)] or exchange.greeting
+    assert exchanges.copied <= 10 * len(exchanges)

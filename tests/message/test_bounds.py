@@ -55,6 +55,19 @@ def many_parts() -> Iterator[bytes]:
     yield from repeat(b"--b\r\n" * 100, 6_000)
 
 
+def long_boundaries() -> Iterator[bytes]:
+    """Many are open, and each that opens or closes has lines behind it that look nearly so."""
+    yield HEAD
+    names = [b"%03d" % depth + b"." * 950 for depth in range(60)]
+    for name in names:
+        yield b"Content-Type: multipart/mixed; boundary=%b\r\n\r\n--%b\r\n" % (name, name)
+    for _ in range(60):
+        yield b"Content-Type: multipart/mixed; boundary=z\r\n\r\n" + b"--\r\n" * 1_000
+        yield b"--z--\r\n" + b"--\r\n" * 1_000 + b"--%b\r\n" % names[-1]
+    yield b"\r\nx\r\n"
+    yield from (b"--%b--\r\n" % name for name in reversed(names))
+
+
 def escapes() -> Iterator[bytes]:
     yield HEAD + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
     yield from repeat(b"=41=\r\n==" * 100, 4_000)
@@ -86,6 +99,7 @@ def read(pieces: Iterator[bytes]) -> Message:
         (nested_multiparts, {"message-bound": "parts nested more than 64 deep"}),
         (nested_messages, {"message-bound": "messages nested more than 8 deep"}),
         (many_parts, {"message-bound": "more than 2,000 parts"}),
+        (long_boundaries, {}),
         (escapes, {"quoted-printable-broken": "text/plain"}),
         (equals_signs, {"quoted-printable-broken": "text/plain"}),
         (one_line, {}),

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from smtpscope import message as message_module
-from smtpscope.message import MessageBuilder, extract_part, read_message
+from smtpscope.message import SLICE, MessageBuilder, extract_part, read_message
+from smtpscope.message.mime import StructureReader
 
 MAIL = (
     b"Received: from b.test by c.test;\r\n\tThu, 10 Apr 2025 12:00:01 +0000\r\n"
@@ -112,3 +113,28 @@ def test_a_part_is_extracted_from_pieces() -> None:
     out = io.BytesIO()
     extract_part([MAIL[start : start + 9] for start in range(0, len(MAIL), 9)], 0, out)
     assert out.getvalue() == b"Hello\r\n"
+
+
+def test_gaps_every_few_octets_do_not_make_a_field_be_read_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    feed = StructureReader.feed
+
+    def counting(reader: StructureReader, octets: bytes) -> None:
+        read.append(len(octets))
+        feed(reader, octets)
+
+    monkeypatch.setattr(StructureReader, "feed", counting)
+    content = b"Subject: " + b"ab" * SLICE + b"\r\nFrom: a@a.test\r\n\r\nx\ny\0\r\n"
+    builder = MessageBuilder()
+    for start in range(0, len(content), 2):
+        builder.feed(content[start : start + 2])
+        builder.gap(1)
+    message = builder.finish()
+    assert read == [SLICE, SLICE]
+    assert (message.size, message.missing) == (len(content), (len(content) + 1) // 2)
+    assert message.sha256 == hashlib.sha256(content).hexdigest()
+    assert message.from_ == "a@a.test"
+    # The CR of the line that ends so may be in the gap.
+    assert (message.octets.bare_lf, message.octets.nul) == (0, 1)

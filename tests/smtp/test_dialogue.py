@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,31 @@ def test_offsets_stand_behind_holes_in_a_message_that_was_answered() -> None:
     assert quit_.span == Span(
         Direction.CLIENT, offsets[Direction.CLIENT] - 6, offsets[Direction.CLIENT]
     )
+
+
+def test_a_reply_missing_before_each_costs_no_walk_over_all_that_wait() -> None:
+    def taken(waiting: int) -> float:
+        dialogue = Dialogue(Content, midstream=True)
+        dialogue.feed(Data(Direction.CLIENT, 0, b"NOOP\r\n" * waiting, (Mark(0, 1, 1),)))
+        began = time.process_time()
+        for packet in range(2, 302):
+            at = (packet - 2) * 9
+            dialogue.feed(Gap(Direction.SERVER, at, 1, packet, packet, "lost"))
+            reply = Data(Direction.SERVER, at + 1, b"250 ok\r\n", (Mark(at + 1, packet, packet),))
+            assert len(dialogue.feed(reply)) == 1
+        return time.process_time() - began
+
+    assert min(taken(9_900) for _ in range(3)) < 8 * min(taken(310) for _ in range(3))
+
+
+def test_an_earlier_flight_whose_replies_are_missing_is_given_up() -> None:
+    dialogue = Dialogue(Content, midstream=True)
+    flights = ((b"NOOP\r\n", 1), (b"VRFY x\r\nHELP\r\n", 2), (b"RSET\r\nQUIT\r\n", 3))
+    offset = 0
+    for octets, packet in flights:
+        dialogue.feed(Data(Direction.CLIENT, offset, octets, (Mark(offset, packet, packet),)))
+        offset += len(octets)
+    dialogue.feed(Gap(Direction.SERVER, 0, 24, 4, 4, "lost"))
+    found = dialogue.feed(Data(Direction.SERVER, 24, b"250 ok\r\n", (Mark(24, 4, 4),)))
+    answers = [(each.command and each.command.verb, len(each.replies)) for each in found]
+    assert answers == [("NOOP", 0), ("VRFY", 0), ("HELP", 0), ("RSET", 1)]

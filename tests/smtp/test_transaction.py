@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.transcript import Transcript, octets, session_of
 
+from smtpscope.session import Content
 from smtpscope.smtp.transaction import Transaction
 from smtpscope.stream import Direction
 
@@ -149,3 +150,28 @@ def test_the_abolished_senders_open_a_transaction_where_the_server_takes_them() 
     assert found.reverse_path is not None
     assert found.reverse_path.address == b"a@a.test"
     assert found.completed
+
+
+def test_burl_with_last_ends_the_transaction_with_what_the_chunks_before_it_held() -> None:
+    first, second, third = transactions(
+        "S: 220 x", *mail("a"), *rcpt("b"), "C: BURL imap://c.test/d;uid=1", "S: 250 go on",
+        "C: burl imap://c.test/e;uid=2 last", "S: 250 queued", *mail("c"), *rcpt("d"),
+        "C: BDAT 4\r\nab", "S: 250 go on", "C: BURL imap://c.test/e;uid=2 LAST", "S: 554 no",
+        *mail("e"), *rcpt("f"), "C: BDAT 4 LAST\r\ncd", "S: 250 queued",
+    )  # fmt: skip
+    assert [each.completed for each in (first, second, third)] == [True, False, True]
+    assert [each.via for each in (first, second, third)] == ["BURL", "BURL", "BDAT"]
+    assert first.content is None
+    contents = [each.content for each in (second, third)]
+    assert [each.finish().size for each in contents if isinstance(each, Content)] == [4, 4]
+    assert second.reply is not None
+    assert second.reply.code == 554
+
+
+def test_lmtp_answers_burl_with_last_once_for_each_recipient() -> None:
+    first, second = transactions(
+        "S: 220 x", "C: LHLO a.test", "S: 250 x", *mail("a"), *rcpt("b"), *rcpt("c"),
+        "C: BURL imap://c.test/d LAST", "S: 250 b", "S: 452 c", *mail("e"),
+    )  # fmt: skip
+    assert [each.left_out for each in first.recipients] == [False, True]
+    assert second.reply is None
