@@ -261,6 +261,11 @@ class Connection(asyncio.Protocol):
         self._rate = action.rate
 
     def _start_tls(self, action: do.StartTls) -> None:
+        if self._input:
+            # It came while the 220 was on its way: it counts for nothing inside TLS, and the
+            # `Responder` throws it away (RFC 3207 §4.2).
+            self.responder.feed(bytes(self._input))
+            self._input.clear()
         self._begin_tls(action.handshake)
 
     def _begin_tls(self, kind: str) -> None:

@@ -395,6 +395,32 @@ def test_faults_fire_and_stand_in_the_recording(tmp_path: Path) -> None:
     assert any("once" in each for each in told)
 
 
+@pytest.mark.parametrize("fault", ['act = "delay"\nseconds = 0.5', 'act = "throttle"\nrate = 40'])
+def test_what_is_said_while_the_answer_to_starttls_is_late_is_thrown_away(
+    fault: str, tmp_path: Path
+) -> None:
+    """RFC 3207 §4.2: nothing that came in the clear counts under TLS."""
+    faults = tmp_path / "f.toml"
+    faults.write_text(f'[[fault]]\non = "STARTTLS"\n{fault}\n')
+    with serving(tmp_path, "starttls", faults=str(faults)) as server:
+        talk = server.talk()
+        talk.hear()
+        talk.ask(b"EHLO a.example")
+        talk.socket.sendall(b"STARTTLS\r\n")
+        time.sleep(0.1)
+        talk.socket.sendall(b"EHLO injected\r\nMAIL FROM:<injected@example.org>\r\n")
+        assert talk.hear().startswith(b"220")
+        with _trusting().wrap_socket(talk.socket) as client:
+            client.sendall(b"NOOP\r\nRCPT TO:<bob@example.net>\r\nQUIT\r\n")
+            said = b""
+            while octets := client.recv(1 << 16):
+                said += octets
+        assert [line[:3] for line in said.splitlines()] == [b"250", b"503", b"221"]
+        (session,) = server.sessions()
+    told = [each.summary for each in session.findings if each.rule == "packet-comment"]
+    assert any("plaintext-discarded" in each for each in told), told
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
