@@ -1,7 +1,7 @@
 """What the command line does with captures that are still being written: record, follow, show.
 
-Recording is another process's work; this one prints what it decodes, or opens the screen. Ctrl-C
-and SIGTERM end the recording first, and what it has is then shown to its end.
+Recording is another process's work; this one prints what it decodes, or opens the screen. Ctrl-C,
+SIGTERM and SIGHUP end the recording first, and what it has is then shown to its end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,21 +88,22 @@ def record(
 ) -> None:
     """Let a recorder begin, and show what it records until it ends, or so many `sessions` have
     ended; the exit status is raised. `quiet`: nobody looks. Raises `RecorderError`."""
-    recorder.begin(task)
-    # Whatever is said on ports of ours is SMTP.
-    showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
-    try:
-        if quiet:
-            _wait(recorder)
-        elif showing.screen():
-            _show(recorder.path, showing, recorder)
-        elif task["detach"]:
-            _tell_detached(recorder)
-        else:
-            _print(recorder.path, showing, recorder, sessions)
-    finally:
-        # Only who is killed leaves without a word.
-        recorder.stop()
+    with _leaving():
+        try:
+            recorder.begin(task)
+            # Whatever is said on ports of ours is SMTP.
+            showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
+            if quiet:
+                _wait(recorder)
+            elif showing.screen():
+                _show(recorder.path, showing, recorder)
+            elif task["detach"]:
+                _tell_detached(recorder)
+            else:
+                _print(recorder.path, showing, recorder, sessions)
+        finally:
+            # Only who is killed leaves without a word.
+            recorder.stop()
 
 
 def _wait(recorder: Recorder) -> None:
@@ -212,15 +213,41 @@ class _Ending:
 def _ending(recorder: Recorder | None) -> Iterator[_Ending]:
     """Signals end what is done within in an orderly way; the recorder ends with it."""
     ending = _Ending(recorder)
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ending.take) for number in numbers]
+    with _handling(ending.take, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            yield ending
+        finally:
+            if recorder is not None:
+                recorder.stop()
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is done within as Ctrl-C does, through every `finally`: who died
+    of them would leave a recorder that begins, and forwards for ever."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    with _handling(leave, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Have a handler for these signals, but for those that nohup(1) has us ignore."""
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
-        yield ending
+        yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        if recorder is not None:
-            recorder.stop()
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
 def tell_end(recorder: Recorder) -> None:
