@@ -302,10 +302,10 @@ class Connection(asyncio.Protocol):
         else:
             server.stored()
             actions = self.responder.stored(result)
-        if self._lost:
-            return
-        self._do(actions)
-        self._proceed()
+        if not self._lost:
+            self._do(actions)
+            self._proceed()
+        # It may have been the last message that was wanted, whoever is there to hear of it.
         server.answered(self)
 
     def _message_abort(self, action: do.MessageAbort) -> None:

@@ -134,7 +134,7 @@ class Server(Listening):
         self.messages += 1
 
     def answered(self, connection: Connection) -> None:
-        """The client knows what became of its message."""
+        """The client knows what became of its message, or has gone before."""
         if self._enough():
             self.end()
         elif self._ending.is_set():

@@ -531,6 +531,20 @@ def test_the_server_says_goodbye_to_those_who_are_there(tmp_path: Path) -> None:
         talk.close()
 
 
+def test_the_last_message_counts_though_its_client_has_gone(tmp_path: Path) -> None:
+    with serving(tmp_path, exit_after=1) as server:
+        talk = server.talk()
+        talk.hear()
+        for line in (b"EHLO a.example", b"MAIL FROM:<>", b"RCPT TO:<b@example.net>", b"DATA"):
+            talk.ask(line)
+        talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        talk.socket.sendall(MESSAGE + b".\r\n")
+        talk.close()
+        wait_until(lambda: not server.recorder.alive, "the end")
+        assert len(server.messages()) == 1
+        assert server.recorder.told["ended"] == "messages"
+
+
 def test_the_command_serves_until_enough_messages_came(tmp_path: Path) -> None:
     port = free_port()
     command = [
