@@ -165,6 +165,8 @@ def _print(
             ports=SMTP_PORTS | showing.ports,
             policy=policy_of(showing.local_domain),
             key_logs=key_logs(showing.tls_keylog),
+            # What the file had before is nothing of this recording.
+            offset=recorder.told.get("offset", 0) if recorder is not None else 0,
         )
 
         def watch() -> None:

@@ -37,11 +37,19 @@ class Source:
 
     `size` is the length of the underlying file, None where there is none; `consumed` how much of
     it has been read; `problem` says in words why it ended before its time. With `follow`, nothing
-    may mean nothing as yet: `ended` tells that it is the end.
+    may mean nothing as yet: `ended` tells that it is the end. A file that is followed is read from
+    `offset` on; what else there is has none.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | IO[bytes], *, follow: bool = False) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        follow: bool = False,
+        offset: int = 0,
+    ) -> None:
         self.consumed = 0
+        self.offset = 0
         self.size: int | None = None
         self.problem: str | None = None
         self._follow = follow
@@ -50,14 +58,14 @@ class Source:
         self._again = False
         if isinstance(source, str | os.PathLike):
             self.name = os.fspath(source)
-            self._raw = self._open(self.name)
+            self._raw = self._open(self.name, offset)
         else:
             self.name = str(getattr(source, "name", "stream"))
             self._raw = getattr(source, "read1", None) or source.read
         self._read: Read = self._counted
         self._held = b""
 
-    def _open(self, name: str) -> Read:
+    def _open(self, name: str, offset: int) -> Read:
         where: str | int = name
         if name == "-":
             self.name, where = "standard input", 0
@@ -90,6 +98,7 @@ class Source:
             self.size = status.st_size
             self._again = True
             return file.read
+        self.offset = file.seek(offset)
         self._growing = GrowingFile(name, file)
         return self._growing.read
 

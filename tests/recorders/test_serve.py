@@ -545,15 +545,21 @@ def test_the_last_message_counts_though_its_client_has_gone(tmp_path: Path) -> N
         assert server.recorder.told["ended"] == "messages"
 
 
-def test_the_command_serves_until_enough_messages_came(tmp_path: Path) -> None:
-    port = free_port()
+def _command(folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    """The command that prints one object a session, when it listens."""
     command = [
         *(sys.executable, "-m", "smtpscope", "serve", "--listen", f"smtp://127.0.0.1:{port}"),
-        *("--maildir", str(tmp_path / "m"), "--exit-after", "2", "--format", "jsonl"),
+        *("--maildir", str(folder / "m"), "--format", "jsonl", *options),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert f"smtp://127.0.0.1:{port}" in process.stderr.readline()
+    return process
+
+
+def test_the_command_serves_until_enough_messages_came(tmp_path: Path) -> None:
+    port = free_port()
+    process = _command(tmp_path, port, "--exit-after", "2")
     for _ in range(2):
         with smtplib.SMTP("127.0.0.1", port) as client:
             client.sendmail("a@example.org", ["b@example.net"], MESSAGE)
@@ -562,3 +568,23 @@ def test_the_command_serves_until_enough_messages_came(tmp_path: Path) -> None:
     sessions: list[Mapping[str, Any]] = [json.loads(line) for line in out.splitlines()]
     assert [each["state"] for each in sessions] == ["quit", "quit"]
     assert len(list((tmp_path / "m" / "new").iterdir())) == 2
+
+
+def test_what_a_file_had_before_counts_for_nothing_and_is_not_shown(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        talk = server.talk()
+        talk.hear()
+        assert talk.ask(b"EHLO early.example").startswith(b"250")
+        assert talk.ask(b"WRONG").startswith(b"500")
+        talk.ask(b"QUIT")
+        talk.close()
+    write = str(tmp_path / "r.pcapng")
+    port = free_port()
+    process = _command(tmp_path, port, "-w", write, "-a", "sessions:1", "--fail-on", "warning")
+    with smtplib.SMTP("127.0.0.1", port, "late.example") as client:
+        client.ehlo()
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    (session,) = map(json.loads, out.splitlines())
+    assert (session["number"], session["helo"]) == (1, "late.example")
+    assert len(list(read_sessions(write, ports=frozenset({port, server.port})))) == 2
