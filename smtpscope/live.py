@@ -87,14 +87,17 @@ def record(
     quiet: bool = False,
 ) -> None:
     """Let a recorder begin, and show what it records until it ends, or so many `sessions` have
-    ended; the exit status is raised. `quiet`: nobody looks. Raises `RecorderError`."""
+    ended; the exit status is raised. `quiet`: nobody looks, and nothing is said but what went
+    wrong. Raises `RecorderError`."""
     with _leaving():
         try:
             recorder.begin(task)
             # Whatever is said on ports of ours is SMTP.
             showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
-            if quiet:
+            if quiet and sessions is None and showing.fail_on is None:
                 _wait(recorder)
+            elif quiet:
+                _print(recorder.path, showing, recorder, sessions, quiet=True)
             elif showing.screen():
                 _show(recorder.path, showing, recorder)
             elif task["detach"]:
@@ -136,7 +139,12 @@ def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None
 
 
 def _print(
-    path: str, showing: Showing, recorder: Recorder | None = None, sessions: int | None = None
+    path: str,
+    showing: Showing,
+    recorder: Recorder | None = None,
+    sessions: int | None = None,
+    *,
+    quiet: bool = False,
 ) -> None:
     from smtpscope import filters
     from smtpscope.export.events import JsonEvents, TextEvents
@@ -144,12 +152,15 @@ def _print(
     from smtpscope.following import Follower
     from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
-    from smtpscope.watching import Sessions, print_live
+    from smtpscope.watching import Sessions, Silent, print_live
 
     reveal = showing.reveal_secrets
     spare_collector()
-    events: JsonEvents | TextEvents | Sessions
-    if showing.format == "events":
+    say: Callable[[str], None] = _say_nothing if quiet else tell
+    events: JsonEvents | TextEvents | Sessions | Silent
+    if quiet:
+        events = Silent()
+    elif showing.format == "events":
         events = JsonEvents(reveal=reveal)
     elif showing.format == "jsonl":
         events = Sessions(reveal=reveal)
@@ -159,7 +170,7 @@ def _print(
     with _ending(recorder) as ending:
         if recorder is not None:
             # Who reads this may press Ctrl-C at once, and loses nothing.
-            tell(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
+            say(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
         follower = Follower(
             path,
             ports=SMTP_PORTS | showing.ports,
@@ -178,13 +189,14 @@ def _print(
             events,
             sys.stdout,
             filter=filter,
-            tell=tell,
+            tell=say,
             sessions=sessions,
             watch=watch,
         )
-    tell_notes(follower.reader.name, follower.notes())
+    if not quiet:
+        tell_notes(follower.reader.name, follower.notes())
     if recorder is not None:
-        tell_end(recorder)
+        tell_end(recorder, say)
     if ending.signal == signal.SIGINT:
         raise click.exceptions.Exit(INTERRUPTED)
     if showing.fail_on is not None and printed.worst >= Severity[showing.fail_on.upper()]:
@@ -252,7 +264,11 @@ def _handling(
             signal.signal(number, usual)
 
 
-def tell_end(recorder: Recorder) -> None:
+def _say_nothing(words: str) -> None:
+    """Take what nobody wants to hear."""
+
+
+def tell_end(recorder: Recorder, say: Callable[[str], None] = tell) -> None:
     """Say what became of a recording. Raises `SmtpscopeError` where it did not go well."""
     if recorder.detached and recorder.alive:
         _tell_detached(recorder)
@@ -261,7 +277,7 @@ def tell_end(recorder: Recorder) -> None:
         raise SmtpscopeError(recorder.problem)
     packets, dropped = (recorder.told.get(each, 0) for each in ("packets", "dropped"))
     lost = f", {dropped:,} dropped" if dropped else ""
-    tell(f"{packets:,} packets{lost} are in {recorder.path}")
+    say(f"{packets:,} packets{lost} are in {recorder.path}")
 
 
 def _tell_detached(recorder: Recorder) -> None:

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import PATIENCE, free_port, program, wait_until
+from processes import PATIENCE, free_port, listens, program, wait_until
 
+from smtpscope.errors import UsageError
 from smtpscope.reading import read_sessions
+from smtpscope.record_options import sessions_wanted
 from smtpscope.recorder import Recorder, RecorderError
 from smtpscope.recorders.queue import Queue
 from smtpscope.session import Session
@@ -588,3 +590,31 @@ def test_what_a_file_had_before_counts_for_nothing_and_is_not_shown(tmp_path: Pa
     (session,) = map(json.loads, out.splitlines())
     assert (session["number"], session["helo"]) == (1, "late.example")
     assert len(list(read_sessions(write, ports=frozenset({port, server.port})))) == 2
+
+
+def test_who_is_quiet_counts_all_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "smtpscope", "serve", "--listen", f"smtp://127.0.0.1:{port}"]
+    command += ["--maildir", str(tmp_path / "m"), "--quiet", "-a", "sessions:2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: listens(port), "the server")
+    for _ in range(2):
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.ehlo()
+    assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "sniff", "proxy"])
+def test_nobody_would_count_the_sessions(command: str) -> None:
+    upstream = ("--upstream", "smtp://127.0.0.1:1") if command == "proxy" else ()
+    arguments = [sys.executable, "-m", "smtpscope", command, *upstream, "-a", "sessions:1"]
+    done = subprocess.run([*arguments, "--detach"], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert b"leave --detach out" in done.stderr
+
+
+def test_the_screen_does_not_count_sessions() -> None:
+    assert sessions_wanted({"sessions": 3}, detach=False, screen=False) == 3
+    with pytest.raises(UsageError, match="--no-tui"):
+        sessions_wanted({"sessions": 3}, detach=False, screen=True)
