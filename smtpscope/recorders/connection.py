@@ -19,6 +19,7 @@ from smtpscope.recorders.outbound import Taken
 from smtpscope.smtp.requester import Requester, Step
 from smtpscope.smtp.responder import Responder
 from smtpscope.smtp.serving import actions as do
+from smtpscope.smtp.serving import turning
 from smtpscope.smtp.serving.service import Service
 from smtpscope.stream import Direction, Endpoint
 
@@ -314,15 +315,24 @@ class Connection(asyncio.Protocol):
             self._delivery = None
 
     def _turn(self, action: do.Turn) -> None:
-        self._hand_back([action.host], "turn.refused", always=True)
+        settings = self._service.settings
+        hosts = [action.host.decode("utf-8", "replace")]
+        if settings.turn == "insecure" or turning.may_collect(settings, action.identity, hosts):
+            self._hand_back(hosts, "turn.refused", always=True)
+        else:
+            self._do(self.responder.refuse())
 
     def _atrn(self, action: do.Atrn) -> None:
-        domains = list(action.domains) or [action.identity or b""]
-        self._hand_back(domains, "atrn.none", always=False)
+        hosts = [domain.decode("utf-8", "replace") for domain in action.domains]
+        if turning.may_collect(self._service.settings, action.identity, hosts):
+            own = turning.own_hosts(action.identity)
+            self._hand_back(hosts or list(own), "atrn.none", always=False)
+        else:
+            self._do(self.responder.refuse())
 
-    def _hand_back(self, hosts: list[bytes], refusal: str, *, always: bool) -> None:
+    def _hand_back(self, hosts: list[str], refusal: str, *, always: bool) -> None:
         """Let the client have what is queued for these hosts."""
-        self._taken = self._server.take([host.decode("utf-8", "replace") for host in hosts])
+        self._taken = self._server.take(hosts)
         if not self._taken.messages and not always:
             self._taken.release()
             self._do(self.responder.refuse(refusal))

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from email.message import EmailMessage
@@ -287,6 +288,44 @@ def test_turn_swaps_the_roles_and_what_was_taken_leaves_the_queue(tmp_path: Path
     verbs = [each.command.verb for each in session.exchanges if each.command is not None]
     assert verbs[:2] == ["EHLO", "TURN"]
     assert "MAIL" in verbs[2:]
+
+
+@pytest.mark.parametrize(
+    ("auth", "login", "asked", "answer"),
+    [
+        ("users", b"ann@branch.example", b"ATRN branch.example", b"250"),
+        ("users", b"ann@branch.example", b"ATRN", b"250"),
+        ("users", b"branch.example", b"ATRN", b"250"),
+        ("users", b"ann@branch.example", b"ATRN Branch.example,other.example", b"450 4.7.1"),
+        ("users", b"eve@other.example", b"ATRN branch.example", b"450 4.7.1"),
+        ("users", b"eve@other.example", b"TURN", b"502"),
+        ("users", b"ann@branch.example", b"TURN", b"250"),
+        ("any", b"eve", b"ATRN branch.example", b"250"),
+        ("any", b"eve", b"TURN", b"250"),
+    ],
+)
+def test_a_user_collects_what_waits_for_the_own_domain_and_no_other(
+    auth: str, login: bytes, asked: bytes, answer: bytes, tmp_path: Path
+) -> None:
+    """RFC 2645 §5.1."""
+    _queue(tmp_path, "branch.example", "bob@branch.example")
+    config = tmp_path / "c.toml"
+    names = ("ann@branch.example", "branch.example", "eve@other.example")
+    config.write_text(
+        f'auth = "{auth}"\nauth_allow_insecure = true\nturn = "auth"\natrn = true\n[passwords]\n'
+        + "".join(f'"{name}" = "secret"\n' for name in names)
+    )
+    with serving(tmp_path, config=str(config)) as server:
+        talk = server.talk()
+        talk.hear()
+        talk.ask(b"EHLO branch.example")
+        assert talk.ask(b"AUTH PLAIN " + b64encode(b"\0%b\0secret" % login)).startswith(b"235")
+        assert talk.ask(asked).startswith(answer)
+        if answer == b"250":
+            assert len(_collect(talk)) == 1
+        else:
+            assert talk.ask(b"NOOP").startswith(b"250")
+        talk.close()
 
 
 def test_turn_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
