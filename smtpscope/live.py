@@ -167,18 +167,19 @@ def _print(
     else:
         events = TextEvents(**text_options(reveal))
     filter = filters.parse(showing.filter) if showing.filter.strip() else None
+    # As long as a pipe has said nothing at all there is nothing that could end in an orderly way.
+    follower = Follower(
+        path,
+        ports=SMTP_PORTS | showing.ports,
+        policy=policy_of(showing.local_domain),
+        key_logs=key_logs(showing.tls_keylog),
+        # What the file had before is nothing of this recording.
+        offset=recorder.told.get("offset", 0) if recorder is not None else 0,
+    )
     with _ending(recorder) as ending:
         if recorder is not None:
             # Who reads this may press Ctrl-C at once, and loses nothing.
             say(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
-        follower = Follower(
-            path,
-            ports=SMTP_PORTS | showing.ports,
-            policy=policy_of(showing.local_domain),
-            key_logs=key_logs(showing.tls_keylog),
-            # What the file had before is nothing of this recording.
-            offset=recorder.told.get("offset", 0) if recorder is not None else 0,
-        )
 
         def watch() -> None:
             if ending.signal is not None or (recorder is not None and not recorder.alive):
