@@ -136,6 +136,12 @@ class Connection(asyncio.Protocol):
         if not self.storing:
             self._end("closing.shutdown")
 
+    def give_up(self) -> None:
+        """Nothing can be recorded any more: what is not stored never will be."""
+        if self._delivery is not None:
+            self._delivery.abandon()
+            self._delivery = None
+
     def _end(self, key: str) -> None:
         if self._stalled or self._requester is not None or self.responder.over:
             self._link.close(reset=self._stalled)
@@ -289,11 +295,17 @@ class Connection(asyncio.Protocol):
             self._delivery.write(action.octets)
 
     def _message_end(self, action: do.MessageEnd) -> None:
-        delivery, self._delivery = self._delivery, None
-        if delivery is None:
+        if self._delivery is None:
             self._stored(OSError("it was not begun"))
             return
-        delivery.commit(self._stored)
+        # What can't be recorded is not stored.
+        self._server.ledger.then(self._commit)
+
+    def _commit(self) -> None:
+        delivery, self._delivery = self._delivery, None
+        # Its client may have gone.
+        if delivery is not None:
+            delivery.commit(self._stored)
 
     def _stored(self, result: str | OSError) -> None:
         server = self._server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mailbox
 import os
+import resource
 import signal
 import smtplib
 import socket
@@ -575,6 +576,26 @@ def test_the_server_says_goodbye_to_those_who_are_there(tmp_path: Path) -> None:
         server.recorder.ask_to_end()
         assert talk.hear().startswith(b"421 4.3.2")
         assert talk.hear() == b""
+        talk.close()
+
+
+def test_a_recording_that_cannot_go_on_ends_all_at_once_and_nothing_is_acknowledged(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as server:
+        talk = server.talk()
+        talk.hear()
+        for line in (b"EHLO a.example", b"MAIL FROM:<>", b"RCPT TO:<b@example.net>", b"DATA"):
+            talk.ask(line)
+        limit = (tmp_path / "r.pcapng").stat().st_size + 1_000
+        resource.prlimit(server.recorder.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        began = time.monotonic()
+        assert talk.ask(b"line\r\n" * 500 + b".") == b""
+        wait_until(lambda: not server.recorder.alive, "the end")
+        assert time.monotonic() - began < 8
+        assert "may not become larger" in str(server.recorder.problem)
+        assert server.messages() == []
+        assert not list((tmp_path / "mail" / "tmp").iterdir())
         talk.close()
 
 
