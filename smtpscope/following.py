@@ -153,8 +153,9 @@ class Follower:
     a few times a second while nothing comes. It ends when it is told to `stop`, or where the
     capture can't be longer.
 
-    `exchanges`: they are wanted, not only the sessions. `trails` and `key_logs` as with
-    `read_sessions`. Raises `NoCaptureError` where the input is no capture.
+    `exchanges`: they are wanted, not only the sessions. `offset`: a recording begins there in its
+    file, and what is before belongs to others. `trails` and `key_logs` as with `read_sessions`.
+    Raises `NoCaptureError` where the input is no capture.
     """
 
     def __init__(
@@ -166,8 +167,9 @@ class Follower:
         trails: bool = False,
         exchanges: bool = True,
         key_logs: Sequence[str] = (),
+        offset: int = 0,
     ) -> None:
-        self.reader = open_capture(source, follow=True)
+        self.reader = open_capture(source, follow=True, offset=offset)
         self.packets = 0
         self.sessions = 0
         self._policy = policy

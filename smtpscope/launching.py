@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ def launch(
     wanted = recorder_options(values)
     task = recorder_task(name, wanted, values)
     recorder = Recorder(name)
+    # A screen that is left while it begins leaves nothing behind that goes on.
+    atexit.register(recorder.stop)
     recorder.begin(task)
     for warning in warnings(wanted):
         warn(warning)

@@ -1,7 +1,7 @@
 """What the command line does with captures that are still being written: record, follow, show.
 
-Recording is another process's work; this one prints what it decodes, or opens the screen. Ctrl-C
-and SIGTERM end the recording first, and what it has is then shown to its end.
+Recording is another process's work; this one prints what it decodes, or opens the screen. Ctrl-C,
+SIGTERM and SIGHUP end the recording first, and what it has is then shown to its end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,22 +87,26 @@ def record(
     quiet: bool = False,
 ) -> None:
     """Let a recorder begin, and show what it records until it ends, or so many `sessions` have
-    ended; the exit status is raised. `quiet`: nobody looks. Raises `RecorderError`."""
-    recorder.begin(task)
-    # Whatever is said on ports of ours is SMTP.
-    showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
-    try:
-        if quiet:
-            _wait(recorder)
-        elif showing.screen():
-            _show(recorder.path, showing, recorder)
-        elif task["detach"]:
-            _tell_detached(recorder)
-        else:
-            _print(recorder.path, showing, recorder, sessions)
-    finally:
-        # Only who is killed leaves without a word.
-        recorder.stop()
+    ended; the exit status is raised. `quiet`: nobody looks, and nothing is said but what went
+    wrong. Raises `RecorderError`."""
+    with _leaving():
+        try:
+            recorder.begin(task)
+            # Whatever is said on ports of ours is SMTP.
+            showing = showing._replace(ports=showing.ports.union(recorder.told.get("ports", ())))
+            if quiet and sessions is None and showing.fail_on is None:
+                _wait(recorder)
+            elif quiet:
+                _print(recorder.path, showing, recorder, sessions, quiet=True)
+            elif showing.screen():
+                _show(recorder.path, showing, recorder)
+            elif task["detach"]:
+                _tell_detached(recorder)
+            else:
+                _print(recorder.path, showing, recorder, sessions)
+        finally:
+            # Only who is killed leaves without a word.
+            recorder.stop()
 
 
 def _wait(recorder: Recorder) -> None:
@@ -135,7 +139,12 @@ def _show(path: str, showing: Showing, recorder: Recorder | None = None) -> None
 
 
 def _print(
-    path: str, showing: Showing, recorder: Recorder | None = None, sessions: int | None = None
+    path: str,
+    showing: Showing,
+    recorder: Recorder | None = None,
+    sessions: int | None = None,
+    *,
+    quiet: bool = False,
 ) -> None:
     from smtpscope import filters
     from smtpscope.export.events import JsonEvents, TextEvents
@@ -143,28 +152,34 @@ def _print(
     from smtpscope.following import Follower
     from smtpscope.reading import SMTP_PORTS, spare_collector
     from smtpscope.session import Severity
-    from smtpscope.watching import Sessions, print_live
+    from smtpscope.watching import Sessions, Silent, print_live
 
     reveal = showing.reveal_secrets
     spare_collector()
-    events: JsonEvents | TextEvents | Sessions
-    if showing.format == "events":
+    say: Callable[[str], None] = _say_nothing if quiet else tell
+    events: JsonEvents | TextEvents | Sessions | Silent
+    if quiet:
+        events = Silent()
+    elif showing.format == "events":
         events = JsonEvents(reveal=reveal)
     elif showing.format == "jsonl":
         events = Sessions(reveal=reveal)
     else:
         events = TextEvents(**text_options(reveal))
     filter = filters.parse(showing.filter) if showing.filter.strip() else None
+    # As long as a pipe has said nothing at all there is nothing that could end in an orderly way.
+    follower = Follower(
+        path,
+        ports=SMTP_PORTS | showing.ports,
+        policy=policy_of(showing.local_domain),
+        key_logs=key_logs(showing.tls_keylog),
+        # What the file had before is nothing of this recording.
+        offset=recorder.told.get("offset", 0) if recorder is not None else 0,
+    )
     with _ending(recorder) as ending:
         if recorder is not None:
             # Who reads this may press Ctrl-C at once, and loses nothing.
-            tell(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
-        follower = Follower(
-            path,
-            ports=SMTP_PORTS | showing.ports,
-            policy=policy_of(showing.local_domain),
-            key_logs=key_logs(showing.tls_keylog),
-        )
+            say(f"{recorder.doing}, recording into {recorder.path}; Ctrl-C ends it")
 
         def watch() -> None:
             if ending.signal is not None or (recorder is not None and not recorder.alive):
@@ -175,13 +190,14 @@ def _print(
             events,
             sys.stdout,
             filter=filter,
-            tell=tell,
+            tell=say,
             sessions=sessions,
             watch=watch,
         )
-    tell_notes(follower.reader.name, follower.notes())
+    if not quiet:
+        tell_notes(follower.reader.name, follower.notes())
     if recorder is not None:
-        tell_end(recorder)
+        tell_end(recorder, say)
     if ending.signal == signal.SIGINT:
         raise click.exceptions.Exit(INTERRUPTED)
     if showing.fail_on is not None and printed.worst >= Severity[showing.fail_on.upper()]:
@@ -212,18 +228,48 @@ class _Ending:
 def _ending(recorder: Recorder | None) -> Iterator[_Ending]:
     """Signals end what is done within in an orderly way; the recorder ends with it."""
     ending = _Ending(recorder)
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ending.take) for number in numbers]
+    with _handling(ending.take, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            yield ending
+        finally:
+            if recorder is not None:
+                recorder.stop()
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is done within as Ctrl-C does, through every `finally`: who died
+    of them would leave a recorder that begins, and forwards for ever."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    with _handling(leave, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Have a handler for these signals, but for those that nohup(1) has us ignore."""
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
-        yield ending
+        yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        if recorder is not None:
-            recorder.stop()
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
-def tell_end(recorder: Recorder) -> None:
+def _say_nothing(words: str) -> None:
+    """Take what nobody wants to hear."""
+
+
+def tell_end(recorder: Recorder, say: Callable[[str], None] = tell) -> None:
     """Say what became of a recording. Raises `SmtpscopeError` where it did not go well."""
     if recorder.detached and recorder.alive:
         _tell_detached(recorder)
@@ -232,7 +278,7 @@ def tell_end(recorder: Recorder) -> None:
         raise SmtpscopeError(recorder.problem)
     packets, dropped = (recorder.told.get(each, 0) for each in ("packets", "dropped"))
     lost = f", {dropped:,} dropped" if dropped else ""
-    tell(f"{packets:,} packets{lost} are in {recorder.path}")
+    say(f"{packets:,} packets{lost} are in {recorder.path}")
 
 
 def _tell_detached(recorder: Recorder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -95,18 +95,31 @@ def run_recorder(name: str, recorder_options: dict[str, Any], options: dict[str,
     from smtpscope.recorder import Recorder
 
     ends = dict(options["autostop"])
+    quiet, detach = options["quiet"], options["detach"]
     task = recorder_task(name, recorder_options, options)
-    task |= {"seconds": ends.get("duration"), "detach": options["detach"]}
+    task |= {"seconds": ends.get("duration"), "detach": detach}
     showing = Showing(
         ports=frozenset(options["port"]),
         **{name: options[name] for name in REVIEW_OPTIONS},
     )
-    sessions = int(ends["sessions"]) if "sessions" in ends else None
-    recorder = Recorder(name, detached=options["detach"])
+    sessions = sessions_wanted(ends, detach=detach, screen=not quiet and showing.screen())
+    recorder = Recorder(name, detached=detach)
     try:
-        record(recorder, task, showing, sessions, quiet=options["quiet"])
+        record(recorder, task, showing, sessions, quiet=quiet)
     finally:
         recorder.stop()
+
+
+def sessions_wanted(ends: Mapping[str, float], *, detach: bool, screen: bool) -> int | None:
+    """The sessions after which a recording ends, by what --autostop said; None for no number.
+    Raises `UsageError` where nobody would count them."""
+    if "sessions" not in ends:
+        return None
+    if detach:
+        raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
+    if screen:
+        raise UsageError("-a sessions counts what is printed; the screen does not: add --no-tui")
+    return int(ends["sessions"])
 
 
 def recorder_task(

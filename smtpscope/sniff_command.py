@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from smtpscope.errors import UsageError
 from smtpscope.options import port_option, review_options
-from smtpscope.record_options import recording_options, rotation
+from smtpscope.record_options import recording_options, rotation, sessions_wanted
 
 
 @click.command()
@@ -61,8 +60,7 @@ def sniff(
     ends = dict(autostop)
     sniffer = Sniffer(port)
     showing = Showing(ports=frozenset(port), starting=sniffer, **options)
-    if detach and "sessions" in ends and not showing.screen():
-        raise UsageError("-a sessions needs somebody who counts them: leave --detach out")
+    sessions = sessions_wanted(ends, detach=detach, screen=showing.screen())
     wanted = Wanted(
         interface,
         capture_filter,
@@ -77,7 +75,6 @@ def sniff(
     try:
         sniffer.give_up(detached=detach)
         recorder = sniffer.take()
-        sessions = int(ends["sessions"]) if "sessions" in ends else None
         record(recorder, sniffer.task(wanted), showing, sessions)
     finally:
         sniffer.close()

@@ -40,6 +40,16 @@ class Sessions:
         yield self._dumps(watched.session)
 
 
+class Silent:
+    """Nothing at all: sessions are only counted and judged."""
+
+    def exchanges(self, watched: Watched, new: list[Judged]) -> Iterator[str]:
+        yield from ()
+
+    def end(self, watched: Watched) -> Iterator[str]:
+        yield from ()
+
+
 def print_live(
     follower: Follower,
     events: Events,

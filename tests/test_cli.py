@@ -382,6 +382,26 @@ def test_ctrl_c_is_status_130_without_a_traceback() -> None:
     assert b"Traceback" not in err
 
 
+def test_ctrl_c_ends_the_wait_for_a_pipe_that_says_nothing(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [*PROGRAM, "read", "--follow", "--format", "text", str(fifo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    # It can be opened when it is being read.
+    with fifo.open("wb"):
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
 @pytest.mark.parametrize("form", ["text", "jsonl"])
 def test_a_terminal_that_knows_ascii_only_gets_what_it_can_show(form: str) -> None:
     found = program(

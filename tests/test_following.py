@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import zstandard
 from jsonschema import Draft202012Validator
 from support.conversation import connection
 from support.packets import pcap
@@ -312,6 +315,71 @@ def test_a_reader_that_follows_gives_the_packets_of_every_piece(tmp_path: Path) 
                 reader.stop()
     assert seen == len(list(connection(TURNS)))
     assert reader.truncated is None
+
+
+def _gzip(pieces: list[bytes], *, members: bool) -> list[bytes]:
+    packer = zlib.compressobj(wbits=31)
+    packed = []
+    for number, piece in enumerate(pieces, 1):
+        ends = members or number == len(pieces)
+        octets = packer.compress(piece)
+        packed.append(octets + packer.flush(zlib.Z_FINISH if ends else zlib.Z_SYNC_FLUSH))
+        if members:
+            packer = zlib.compressobj(wbits=31)
+    return packed
+
+
+def _zstd(pieces: list[bytes], *, members: bool) -> list[bytes]:
+    compressor = zstandard.ZstdCompressor()
+    packer = compressor.compressobj()
+    packed = []
+    for piece in pieces:
+        octets = packer.compress(piece)
+        how = zstandard.COMPRESSOBJ_FLUSH_FINISH if members else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        packed.append(octets + packer.flush(how))
+        if members:
+            packer = compressor.compressobj()
+    return packed
+
+
+@pytest.mark.parametrize("members", [False, True])
+@pytest.mark.parametrize("pack", [_gzip, _zstd])
+@pytest.mark.parametrize("cut", [0, 1])
+def test_what_grows_compressed_is_shown_as_far_as_it_goes(
+    pack: Callable[..., list[bytes]], members: bool, cut: int, tmp_path: Path
+) -> None:
+    """Also where a piece ends in the middle of a member's first octets."""
+    path = tmp_path / "a.pcap.gz"
+    octets = pcap(connection(TURNS))
+    first, *packed = pack([octets[:100], octets[100:400], octets[400:]], members=members)
+    path.write_bytes(first)
+    waiting = [part for each in packed for part in (each[:cut], each[cut:]) if part]
+    shown: list[int] = []
+    with open_capture(path, follow=True) as reader:
+        seen = 0
+        for batch in reader.follow():
+            if batch is not None:
+                seen += len(batch)
+            elif waiting:
+                with path.open("ab") as file:
+                    file.write(waiting.pop(0))
+            else:
+                shown.append(seen)
+                reader.stop()
+    assert shown[0] == seen == len(list(connection(TURNS)))
+    assert len(shown) == 1
+    assert reader.truncated is None
+
+
+def test_a_compressed_file_that_ends_early_says_so_when_it_is_followed_no_more(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.pcap.gz"
+    path.write_bytes(gzip.compress(pcap(connection(TURNS)))[:-4])
+    with open_capture(path, follow=True) as reader:
+        for _ in reader.follow():
+            reader.stop()
+    assert any("cut short" in each for each in reader.problems)
 
 
 def test_the_successor_of_a_plain_recording_is_none(tmp_path: Path) -> None:

@@ -36,14 +36,15 @@ class Growing(Protocol):
 
 
 class GrowingFile:
-    """A file that somebody appends to, and those that follow it where it is rotated."""
+    """A file that somebody appends to, from where it stands, and those that follow it where it is
+    rotated."""
 
     def __init__(self, path: str, file: FileIO) -> None:
         self.ended = False
         self.problem: str | None = None
         self.parts = [Part(0, os.path.abspath(path))]
         self._file = file
-        self._read = 0
+        self._read = file.tell()
         self._stopped = False
 
     def stop(self) -> None:

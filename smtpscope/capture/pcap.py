@@ -102,7 +102,7 @@ class CaptureReader:
         self.statistics = notes.statistics
         self.skipped = notes.skipped
         self.problems = notes.problems
-        self._batches = self._read(walker, block)
+        self._batches = self._read(walker, block, source.offset)
 
     @property
     def name(self) -> str:
@@ -146,9 +146,9 @@ class CaptureReader:
         """The same as iterating, with None for every moment in which nothing came."""
         return self._batches
 
-    def _read(self, walker: _Walker, block: int) -> Iterator[PacketBatch | None]:
+    def _read(self, walker: _Walker, block: int, position: int) -> Iterator[PacketBatch | None]:
         rest = b""
-        position, first, size = 0, 1, min(FIRST_BLOCK, block)
+        first, size = 1, min(FIRST_BLOCK, block)
         last = False
         while not last and not walker.stopped:
             buffer = self._source.more(rest, size)
@@ -176,14 +176,19 @@ class CaptureReader:
 
 
 def open_capture(
-    source: str | os.PathLike[str] | IO[bytes], *, block: int = BLOCK, follow: bool = False
+    source: str | os.PathLike[str] | IO[bytes],
+    *,
+    block: int = BLOCK,
+    follow: bool = False,
+    offset: int = 0,
 ) -> CaptureReader:
     """Open a capture file, standard input ("-") or a binary stream, and recognise its format.
 
-    With `follow` it does not end where the file ends, but where it is told to `stop`. Raises
-    NoCaptureError where there is nothing that can be read as a capture.
+    With `follow` it does not end where the file ends, but where it is told to `stop`, and a file
+    is read from `offset` on, where a section begins. Raises NoCaptureError where there is nothing
+    that can be read as a capture.
     """
-    octets = Source(source, follow=follow)
+    octets = Source(source, follow=follow, offset=offset)
     try:
         octets.decompress()
         magic = octets.peek(4)

@@ -119,6 +119,8 @@ class RecordingWriter:
         self._on_first = on_first
         self.packets = 0
         """Those that were appended."""
+        self.offset = 0
+        """Where in the file that was named this recording begins, behind earlier ones."""
         self._refusal = ""
         self._blocks = bytearray()
         self._limit = FLUSH
@@ -355,6 +357,8 @@ class RecordingWriter:
     def _begin(self, path: Path) -> None:
         header = b"".join((_section(), *map(_interface, self._wires), *self._kept))
         self._file, self._size = _open(path, header)
+        if self._rotation is None:
+            self.offset = self._size - len(header)
         self._path = path
         self._start = self._size
         self._crowded = self._size + NEAR

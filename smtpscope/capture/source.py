@@ -24,6 +24,8 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 _COMPRESSED_BLOCK = 128 << 10
+_MORSEL = 256
+"""Octets of a zstd stream that are decompressed at once where nothing bounds what comes of them."""
 _PATIENCE = 0.05
 """Seconds that a pipe may take to fill a block once it has delivered something."""
 _IMPATIENCE = 0.005
@@ -37,11 +39,19 @@ class Source:
 
     `size` is the length of the underlying file, None where there is none; `consumed` how much of
     it has been read; `problem` says in words why it ended before its time. With `follow`, nothing
-    may mean nothing as yet: `ended` tells that it is the end.
+    may mean nothing as yet: `ended` tells that it is the end. A file that is followed is read from
+    `offset` on; what else there is has none.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | IO[bytes], *, follow: bool = False) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        follow: bool = False,
+        offset: int = 0,
+    ) -> None:
         self.consumed = 0
+        self.offset = 0
         self.size: int | None = None
         self.problem: str | None = None
         self._follow = follow
@@ -50,14 +60,14 @@ class Source:
         self._again = False
         if isinstance(source, str | os.PathLike):
             self.name = os.fspath(source)
-            self._raw = self._open(self.name)
+            self._raw = self._open(self.name, offset)
         else:
             self.name = str(getattr(source, "name", "stream"))
             self._raw = getattr(source, "read1", None) or source.read
         self._read: Read = self._counted
         self._held = b""
 
-    def _open(self, name: str) -> Read:
+    def _open(self, name: str, offset: int) -> Read:
         where: str | int = name
         if name == "-":
             self.name, where = "standard input", 0
@@ -90,6 +100,7 @@ class Source:
             self.size = status.st_size
             self._again = True
             return file.read
+        self.offset = file.seek(offset)
         self._growing = GrowingFile(name, file)
         return self._growing.read
 
@@ -97,6 +108,11 @@ class Source:
     def ended(self) -> bool:
         """Whether nothing was read because nothing more will come."""
         return self._growing is None or self._growing.ended
+
+    @property
+    def follows(self) -> bool:
+        """Whether what is read may still grow: it is handed out as it comes."""
+        return self._growing is not None
 
     @property
     def parts(self) -> list[Part]:
@@ -151,7 +167,8 @@ class Source:
         if magic.startswith(GZIP):
             self._read = _Gunzip(self, self._held).read
         elif magic.startswith(ZSTD):
-            self._read = _Unzstd(self, self._held).read
+            unzstd = _GrowingUnzstd if self.follows else _Unzstd
+            self._read = unzstd(self, self._held).read
         else:
             return
         self._again = False
@@ -175,10 +192,9 @@ class Source:
         return octets
 
     def compressed(self) -> bytes:
-        """The next octets of the compressed file; none at its end."""
-        while not (octets := self._counted(_COMPRESSED_BLOCK)) and not self.ended:
-            pass
-        return octets
+        """The next octets of the compressed file; none at its end, or where there are none as yet:
+        `ended` tells."""
+        return self._counted(_COMPRESSED_BLOCK)
 
 
 class _Gunzip:
@@ -188,6 +204,7 @@ class _Gunzip:
         self._source = source
         self._pending = head
         self._member = zlib.decompressobj(wbits=31)
+        self._between = False
         self._done = False
 
     def read(self, size: int) -> bytes:
@@ -196,12 +213,18 @@ class _Gunzip:
         while room and not self._done and (octets := self._some(room)):
             parts.append(octets)
             room -= len(octets)
+            if self._source.follows:
+                break
         return b"".join(parts)
 
     def _some(self, room: int) -> bytes:
         while True:
+            if self._between and not self._next_member():
+                return b""
             self._pending = self._pending or self._source.compressed()
             if not self._pending:
+                if not self._source.ended:
+                    return b""
                 self._done = True
                 return self._source.give_up("the gzip stream is cut short")
             try:
@@ -211,19 +234,25 @@ class _Gunzip:
                 return self._source.give_up("the gzip stream is damaged")
             self._pending = self._member.unconsumed_tail
             if self._member.eof:
-                self._next_member()
-            if octets or self._done:
+                self._between = True
+                self._pending = self._member.unused_data
+            if octets:
                 return octets
 
-    def _next_member(self) -> None:
-        rest = self._member.unused_data.lstrip(b"\0")
+    def _next_member(self) -> bool:
+        """Begin with the next member, if there is one (as yet)."""
+        rest = self._pending.lstrip(b"\0")
         while len(rest) < 2 and (more := self._source.compressed()):
             rest = (rest + more).lstrip(b"\0")
+        self._pending = rest
+        if len(rest) < 2 and not self._source.ended:
+            return False
+        self._between = False
         self._done = not rest.startswith(GZIP)
         if rest and self._done:
             self._source.give_up("something else follows the gzip stream")
-        self._pending = rest
         self._member = zlib.decompressobj(wbits=31)
+        return not self._done
 
 
 class _Unzstd:
@@ -250,6 +279,39 @@ class _Unzstd:
         except self._error:
             self._source.give_up("the zstd stream is damaged")
         return b"".join(parts)
+
+
+class _GrowingUnzstd:
+    """The same of a stream that grows: all that has come, and nothing is waited for.
+
+    `_Unzstd` takes a moment in which nothing comes for the end. Fed in small pieces, no more than
+    8 MB come of one.
+    """
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        import zstandard
+
+        self._source = source
+        self._pending = memoryview(head)
+        self._content = bytearray()
+        self._error = zstandard.ZstdError
+        self._stream = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+
+    def read(self, size: int) -> bytes:
+        try:
+            while len(self._content) < size:
+                if not self._pending and not self._content:
+                    self._pending = memoryview(self._source.compressed())
+                if not self._pending:
+                    break
+                piece, self._pending = self._pending[:_MORSEL], self._pending[_MORSEL:]
+                self._content += self._stream.decompress(piece)
+        except self._error:
+            self._pending = memoryview(b"")
+            self._source.give_up("the zstd stream is damaged")
+        octets = bytes(self._content[:size])
+        del self._content[:size]
+        return octets
 
 
 class _Compressed:

@@ -50,6 +50,8 @@ def run(task: Task) -> None:
     """The process that fills an index which `create` has made."""
     # Ctrl-C comes to all processes of the terminal; the owner ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the owner does on SIGTERM is not for a copy of it to do.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The screen goes before.
     os.nice(NICENESS)
     spare_collector()

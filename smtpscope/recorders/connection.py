@@ -19,6 +19,7 @@ from smtpscope.recorders.outbound import Taken
 from smtpscope.smtp.requester import Requester, Step
 from smtpscope.smtp.responder import Responder
 from smtpscope.smtp.serving import actions as do
+from smtpscope.smtp.serving import turning
 from smtpscope.smtp.serving.service import Service
 from smtpscope.stream import Direction, Endpoint
 
@@ -134,6 +135,12 @@ class Connection(asyncio.Protocol):
         """End it in an orderly way; what is being stored is answered first."""
         if not self.storing:
             self._end("closing.shutdown")
+
+    def give_up(self) -> None:
+        """Nothing can be recorded any more: what is not stored never will be."""
+        if self._delivery is not None:
+            self._delivery.abandon()
+            self._delivery = None
 
     def _end(self, key: str) -> None:
         if self._stalled or self._requester is not None or self.responder.over:
@@ -261,6 +268,11 @@ class Connection(asyncio.Protocol):
         self._rate = action.rate
 
     def _start_tls(self, action: do.StartTls) -> None:
+        if self._input:
+            # It came while the 220 was on its way: it counts for nothing inside TLS, and the
+            # `Responder` throws it away (RFC 3207 §4.2).
+            self.responder.feed(bytes(self._input))
+            self._input.clear()
         self._begin_tls(action.handshake)
 
     def _begin_tls(self, kind: str) -> None:
@@ -283,11 +295,17 @@ class Connection(asyncio.Protocol):
             self._delivery.write(action.octets)
 
     def _message_end(self, action: do.MessageEnd) -> None:
-        delivery, self._delivery = self._delivery, None
-        if delivery is None:
+        if self._delivery is None:
             self._stored(OSError("it was not begun"))
             return
-        delivery.commit(self._stored)
+        # What can't be recorded is not stored.
+        self._server.ledger.then(self._commit)
+
+    def _commit(self) -> None:
+        delivery, self._delivery = self._delivery, None
+        # Its client may have gone.
+        if delivery is not None:
+            delivery.commit(self._stored)
 
     def _stored(self, result: str | OSError) -> None:
         server = self._server
@@ -297,10 +315,10 @@ class Connection(asyncio.Protocol):
         else:
             server.stored()
             actions = self.responder.stored(result)
-        if self._lost:
-            return
-        self._do(actions)
-        self._proceed()
+        if not self._lost:
+            self._do(actions)
+            self._proceed()
+        # It may have been the last message that was wanted, whoever is there to hear of it.
         server.answered(self)
 
     def _message_abort(self, action: do.MessageAbort) -> None:
@@ -309,15 +327,24 @@ class Connection(asyncio.Protocol):
             self._delivery = None
 
     def _turn(self, action: do.Turn) -> None:
-        self._hand_back([action.host], "turn.refused", always=True)
+        settings = self._service.settings
+        hosts = [action.host.decode("utf-8", "replace")]
+        if settings.turn == "insecure" or turning.may_collect(settings, action.identity, hosts):
+            self._hand_back(hosts, "turn.refused", always=True)
+        else:
+            self._do(self.responder.refuse())
 
     def _atrn(self, action: do.Atrn) -> None:
-        domains = list(action.domains) or [action.identity or b""]
-        self._hand_back(domains, "atrn.none", always=False)
+        hosts = [domain.decode("utf-8", "replace") for domain in action.domains]
+        if turning.may_collect(self._service.settings, action.identity, hosts):
+            own = turning.own_hosts(action.identity)
+            self._hand_back(hosts or list(own), "atrn.none", always=False)
+        else:
+            self._do(self.responder.refuse())
 
-    def _hand_back(self, hosts: list[bytes], refusal: str, *, always: bool) -> None:
+    def _hand_back(self, hosts: list[str], refusal: str, *, always: bool) -> None:
         """Let the client have what is queued for these hosts."""
-        self._taken = self._server.take([host.decode("utf-8", "replace") for host in hosts])
+        self._taken = self._server.take(hosts)
         if not self._taken.messages and not always:
             self._taken.release()
             self._do(self.responder.refuse(refusal))

@@ -45,6 +45,11 @@ class Ledger:
     def path(self) -> Path:
         return self._writer.path
 
+    @property
+    def offset(self) -> int:
+        """Where in its file the recording begins."""
+        return self._writer.offset
+
     def talk(self, client: Endpoint, server: Endpoint, wire: int = 0, note: str = "") -> Talk:
         """A connection that begins now; `note` is to be known of it."""
         return Talk(partial(self._writer.packet, wire), client, server, time.time_ns(), note)

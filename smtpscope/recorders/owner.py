@@ -1,6 +1,7 @@
 """Who started a recorder: its task comes in as one line of JSON, its answers go out as such lines.
 
-The answers are {"ready": PATH, "interfaces": […], "how": "socket"|"dumpcap"|"pipe"}, and at the end
+The answers are {"ready": PATH, "interfaces": […], "how": "socket"|"dumpcap"|"pipe"}, with the
+"offset" at which this recording begins where the file may have others before; and at the end
 {"ended": REASON, "packets": n, "dropped": n}; or {"error": TEXT, "status": the exit status}. Any
 word behind the task ends the recording. The end of standard input without one means that the owner
 was killed, which ends it, too, unless somebody else depends on it.

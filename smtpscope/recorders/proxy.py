@@ -81,6 +81,7 @@ async def _forward(
     attend(owner, proxy.loop, proxy.end)
     owner.tell(
         ready=str(ledger.path),
+        offset=ledger.offset,
         interfaces=[f"{', '.join(map(_shown, heard))} → {settings.upstream}"],
         ports=[each.port for each in heard],
         how="proxy",

@@ -79,6 +79,7 @@ async def _serve(
     attend(owner, server.loop, server.end)
     owner.tell(
         ready=str(ledger.path),
+        offset=ledger.offset,
         interfaces=[str(each) for each in heard],
         ports=[each.port for each in heard],
         how="serve",

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +94,7 @@ def read_settings(
                 _TAKERS[key](file, key, value, values)
             etrn_hosts |= values.pop("etrn_hosts", {})
             _check(file, values)
+    _check_hidden(overrides.get("hide", ()), values)
     values |= {key: _plain(key, value) for key, value in overrides.items()}
     if etrn_hosts:
         values["etrn"] = True
@@ -146,17 +147,33 @@ def _keywords(known: tuple[str, ...]) -> Callable[..., None]:
 
     def take(file: File, key: str, value: Any, values: dict[str, Any]) -> None:
         _texts(tuple)(file, key, value, values)
-        # What else is offered can be hidden, too.
-        offered = {each.partition(" ")[0].upper() for each in values.get("extensions", ())}
         for number, each in enumerate(value):
-            if each.upper() not in names | offered:
-                near = get_close_matches(each.upper(), names, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise file.wrong((key, number), f"{each!r} is not known{hint}")
+            if trouble := _not_known(each, names | _offered(values)):
+                raise file.wrong((key, number), trouble)
         upper = [each.upper() for each in value]
         values[key] = frozenset(upper) if key == "hide" else tuple(upper)
 
     return take
+
+
+def _offered(values: Mapping[str, Any]) -> frozenset[str]:
+    """The keywords of extensions of one's own: they can be hidden, too."""
+    return frozenset(each.partition(" ")[0].upper() for each in values.get("extensions", ()))
+
+
+def _not_known(word: str, names: frozenset[str]) -> str:
+    """What is wrong with a keyword, "" where it is one of `names`."""
+    if word.upper() in names:
+        return ""
+    near = get_close_matches(word.upper(), sorted(names), 1)
+    return f"{word!r} is not known{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _check_hidden(hidden: Iterable[str], values: Mapping[str, Any]) -> None:
+    """Raises UsageError where the command line hides what nobody offers."""
+    for each in hidden:
+        if trouble := _not_known(each, frozenset(EXTENSIONS) | _offered(values)):
+            raise UsageError(f"--hide: {trouble}")
 
 
 def _text_table(file: File, key: str, value: Any, values: dict[str, Any]) -> None:
@@ -339,7 +356,9 @@ _FAULTS = frozenset({"fault", "seed", "address_faults"})
 
 def _plain(key: str, value: Any) -> Any:
     """A value of the command line as `Settings` has it."""
-    return frozenset(value) if key in ("hide", "disabled") else value
+    if key in ("hide", "disabled"):
+        return frozenset(each.upper() for each in value)
+    return value
 
 
 def _check(file: File, values: dict[str, Any]) -> None:

@@ -97,6 +97,11 @@ class Server(Listening):
                 connection.check(now)
 
         await self._sweep(look)
+        if self.failure is not None:
+            # What can't be recorded is not acknowledged, and an end like that not waited for.
+            for connection in list(self._connections):
+                connection.give_up()
+            return
         if self._enough():
             # Who has sent the last message may say goodbye.
             await self._emptied(FAREWELL)
@@ -134,7 +139,7 @@ class Server(Listening):
         self.messages += 1
 
     def answered(self, connection: Connection) -> None:
-        """The client knows what became of its message."""
+        """The client knows what became of its message, or has gone before."""
         if self._enough():
             self.end()
         elif self._ending.is_set():

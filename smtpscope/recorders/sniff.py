@@ -50,7 +50,12 @@ def record(owner: Owner) -> None:
     ]
     with _begin(task, wires, user) as writer:
         owner.start_clock(task.seconds)
-        owner.tell(ready=str(writer.path), interfaces=[tap.name for tap in taps], how="socket")
+        owner.tell(
+            ready=str(writer.path),
+            offset=writer.offset,
+            interfaces=[tap.name for tap in taps],
+            how="socket",
+        )
         loop = _Loop(owner, taps, writer, task.packets)
         reason = loop.run()
     owner.tell(ended=reason, packets=loop.packets, dropped=sum(tap.dropped for tap in taps))
@@ -181,7 +186,12 @@ def _record_dumpcap(owner: Owner, task: Task, names: Sequence[str], user: User |
         inlet.stop = process.finish
         with reader, _begin(task, [], user) as writer:
             owner.start_clock(task.seconds)
-            owner.tell(ready=str(writer.path), interfaces=list(names), how="dumpcap")
+            owner.tell(
+                ready=str(writer.path),
+                offset=writer.offset,
+                interfaces=list(names),
+                how="dumpcap",
+            )
             copied = pipe.copy(reader, inlet, writer, task)
     finally:
         process.stop()

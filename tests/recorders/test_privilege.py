@@ -138,7 +138,12 @@ def test_dumpcap_is_used_where_it_may_capture(folder: Path, namespace: Namespace
         namespace.udp() as client,
         recorder(task, prefix=[*namespace.prefix, *as_nobody()], env=env) as running,
     ):
-        assert running.first == {"ready": str(path), "interfaces": ["lo"], "how": "dumpcap"}
+        assert running.first == {
+            "ready": str(path),
+            "offset": 0,
+            "interfaces": ["lo"],
+            "how": "dumpcap",
+        }
         for number in range(100):
             client.sendto(b"%d" % number, ("127.0.0.1", 2525))
         wait_until(recorded(path, 100), "dumpcap's packets")

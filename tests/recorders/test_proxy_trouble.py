@@ -206,7 +206,7 @@ def test_who_shows_it_may_be_killed_and_forwarding_goes_on(tmp_path: Path) -> No
         assert sum(each.octets[1].endswith(b"bye\r\n") for each in recorded) == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_who_shows_it_may_end_and_forwarding_ends(number: int, tmp_path: Path) -> None:
     with backend(Mx()) as server:
         process, port = _command(tmp_path, server)
@@ -219,6 +219,33 @@ def test_who_shows_it_may_end_and_forwarding_ends(number: int, tmp_path: Path) -
             assert wire.is_reset() is False
         process.communicate(timeout=PATIENCE)
         wait_until(lambda: not Path(f"/proc/{recorder}").exists(), "the recorder's end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_who_ends_while_the_recorder_begins_leaves_none_behind(number: int, tmp_path: Path) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "smtpscope", "proxy", "--listen", f"127.0.0.1:{port}"),
+            *("--upstream", "smtp://127.0.0.1:1", "--write", str(tmp_path / "r.pcapng")),
+            *("--format", "jsonl"),
+        ]
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: bool(children.read_text()), "the recorder's process")
+    recorder = Path(f"/proc/{_recorder_of(process)}")
+    wait_until(lambda: b"recorders" in (recorder / "cmdline").read_bytes(), "its program")
+    # It is told its task at once, and needs some hundred milliseconds to import what it needs.
+    wait_until(lambda: _waits(process), "the owner to wait")
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else 0)
+    assert not recorder.exists()
+    assert not listens(port)
+
+
+def _waits(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it sleeps, and not because of the processor."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def test_who_cannot_show_it_leaves_no_recorder_behind(tmp_path: Path) -> None:

@@ -436,6 +436,26 @@ def test_addresses_mean_nothing_unless_that_is_on() -> None:
     assert client.line("MAIL FROM:<mail+451@b.test>").startswith(b"250 ")
 
 
+@pytest.mark.parametrize(("code", "replies"), [(452, 2), (554, 2), (421, 1), (250, 2)])
+def test_in_lmtp_a_fault_at_the_end_of_a_message_answers_for_each_recipient(
+    code: int, replies: int
+) -> None:
+    """RFC 2033 §4.2; behind a 421 nothing is said (RFC 5321 §3.8)."""
+    fault = Fault(on=".", act="reply", code=code)
+    client = Client(replace(FULL, lmtp=True, faults=(fault,)))
+    client.connect()
+    client.line("LHLO x.test")
+    client.line("MAIL FROM:<a@b.test>")
+    for name in ("fred", "joe", "sam"):
+        client.line(f"RCPT TO:<{name}@mx.test>")
+    assert client.line("DATA").startswith(b"354")
+    said = client.say(b"hello\r\n.\r\n")
+    assert [int(line[:3]) for line in said.splitlines()] == [code, 250 if code < 400 else code][
+        :replies
+    ]
+    assert client.played.closed is (code == 421)
+
+
 def test_in_lmtp_an_address_asks_for_itself_alone() -> None:
     client = addressed("a@b.test", "data+552-5.2.2@b.test", lmtp=True)
     client.say(b".\r\n")

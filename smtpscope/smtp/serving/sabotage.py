@@ -18,11 +18,14 @@ _GARBAGE = 64
 Run = Callable[[], None]
 
 
-def around(session: Session, verb: str, argument: bytes, run: Run, refuse: Run) -> None:
+def around(
+    session: Session, verb: str, argument: bytes, run: Run, refuse: Run, *, replies: int = 1
+) -> None:
     """`run` the command, unless a fault has it otherwise.
 
-    `refuse` undoes or skips what the command would have begun, before an error takes its place.
-    Of several faults that fire, delays and throttles add up; of the others the first counts.
+    `refuse` undoes or skips what the command would have begun, before an error takes its place, as
+    often as `replies` are owed. Of several faults that fire, delays and throttles add up; of the
+    others the first counts.
     """
     fired = session.service.faults.fire(verb, argument, session.client, session.counter)
     final: Fault | None = None
@@ -36,6 +39,8 @@ def around(session: Session, verb: str, argument: bytes, run: Run, refuse: Run) 
             final = fault
     if final is None:
         run()
+    elif final.act == "reply":
+        _reply(session, final, run, refuse, replies)
     else:
         _INSTEAD[final.act](session, final, run, refuse)
 
@@ -48,12 +53,13 @@ def _throttle(session: Session, fault: Fault) -> None:
     session.out.append(Throttle(fault.rate))
 
 
-def _reply(session: Session, fault: Fault, run: Run, refuse: Run) -> None:
+def _reply(session: Session, fault: Fault, run: Run, refuse: Run, replies: int) -> None:
     form = session.service.voice.form(fault.answer)
     fields: dict[str, Field] = {"name": session.hello or b""}
     if fault.code >= _REFUSALS:
         refuse()
-        session.say_form(form, fields)
+        for _ in range(replies):
+            session.say_form(form, fields)
         return
     session.reshape = lambda octets: session.out.append(session.service.voice.fill(form, fields))
     run()
@@ -100,7 +106,6 @@ def _bad_certificate(session: Session, fault: Fault, run: Run, refuse: Run) -> N
 _BEFORE: dict[str, Callable[[Session, Fault], None]] = {"delay": _delay, "throttle": _throttle}
 
 _INSTEAD: dict[str, Callable[[Session, Fault, Run, Run], None]] = {
-    "reply": _reply,
     "close": _close,
     "reset": _close,
     "drop": _close,

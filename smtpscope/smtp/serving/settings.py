@@ -5,11 +5,15 @@ By default it keeps to the standard, takes mail for everybody and tells nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smtpscope.smtp.serving.answers import ANSWERS, Answer
 from smtpscope.smtp.serving.faults import Fault
+
+MAX_HOST = 255
+"""Characters of a host's name (RFC 5321 §4.5.3.1.2)."""
 
 EXTENSIONS = (
     "PIPELINING",
@@ -64,6 +68,8 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One server. ValueError, beginning with the field's name, where it makes no sense.
+
+    `host` is what it calls itself: in replies, and in the certificate that is made for it.
 
     `extensions` are keywords, or whole lines where the parameters are given too ("SIZE 1000");
     `hide` takes keywords out. `disabled` are verbs answered with 502. `replies` stand in for rows
@@ -123,6 +129,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not _HOST.fullmatch(self.host):
+            raise ValueError(
+                f"host: must be 1 to {MAX_HOST} visible ASCII characters without spaces, such as"
+                f" mx.example.org, not {_shortened(self.host)}"
+            )
         for field_, choices in _CHOICES.items():
             value = getattr(self, field_)
             if value not in choices:
@@ -140,6 +151,13 @@ class Settings:
                 raise ValueError(f"replies: {key}: {answer.code} is no reply code")
 
 
+def _shortened(text: str) -> str:
+    shown = ascii(text)
+    return shown if len(shown) <= 2 * _SHOWN else f"{shown[:_SHOWN]}… ({len(text)} characters)"
+
+
+_SHOWN = 40
+_HOST = re.compile(rf"[!-~]{{1,{MAX_HOST}}}")
 _CHOICES = {
     "auth": ("off", "users", "any"),
     "vrfy": ("off", "on", "auth"),

@@ -79,6 +79,8 @@ def _end_data(session: Session, scanner: MessageScanner) -> None:
         _addresses(session),
         lambda: _finish(session, scanner.size, scanner),
         lambda: _drop(session, "fault"),
+        # In LMTP every recipient that was accepted gets one (RFC 2033 §4.2).
+        replies=len(session.recipients) if session.settings.lmtp else 1,
     )
 
 

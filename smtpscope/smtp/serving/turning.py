@@ -5,10 +5,13 @@ RFC 821 §3.8 and RFC 5321 appendix F.1; RFC 2645 §4, §5; RFC 1985 §5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from smtpscope.smtp.paths import domain_trouble, is_address_literal
 from smtpscope.smtp.serving.actions import Atrn, Etrn, Turn, Turned
 from smtpscope.smtp.serving.answers import Form
 from smtpscope.smtp.serving.session import Mode, Session
+from smtpscope.smtp.serving.settings import Settings
 
 MAX_DOMAINS = 100
 """Domains of one ATRN."""
@@ -54,6 +57,28 @@ def etrn(session: Session, argument: bytes) -> None:
     session.subject = {"node": node}
     session.out.append(Etrn(option, node))
     _wait(session, "etrn")
+
+
+def own_hosts(identity: bytes | None) -> tuple[str, ...]:
+    """For whom a login collects mail unless it says: its own name, and the domain in that."""
+    if identity is None:
+        return ()
+    name = identity.decode("utf-8", "replace")
+    _, separator, domain = name.rpartition("@")
+    return (name, domain) if separator and domain else (name,)
+
+
+def may_collect(settings: Settings, identity: bytes | None, hosts: Iterable[str]) -> bool:
+    """Whether who logged in may have the mail of all these hosts (RFC 2645 §5.1).
+
+    Where users are configured a login collects for its `own_hosts` and for nobody else. Where
+    anybody may log in (`auth` any) names prove nothing, and everybody may have everything: such a
+    server is for tests.
+    """
+    if settings.auth != "users":
+        return True
+    own = {host.casefold() for host in own_hosts(identity)}
+    return all(host.casefold() in own for host in hosts)
 
 
 def accept(session: Session, key: str, count: int, rest: bytes) -> None:
