@@ -98,7 +98,8 @@ def read(
         from smtpscope.sniffing import Sniffer
 
         with Sniffer(port) as sniffer:
-            follow_captures(files, Showing(ports=frozenset(port), starting=sniffer, **options))
+            showing = Showing(ports=frozenset(port), starting=sniffer, **options)
+            follow_captures(files, showing, on=follow)
     else:
         _review(files, port, jobs, **options)
 

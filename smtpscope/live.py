@@ -58,8 +58,9 @@ class Showing(NamedTuple):
         return wants_screen(self.no_tui, self.fail_on, piped=piped)
 
 
-def follow_captures(files: Sequence[str], showing: Showing) -> None:
-    """Follow a capture: a file, a FIFO or standard input ("-"); the exit status is raised."""
+def follow_captures(files: Sequence[str], showing: Showing, *, on: bool = True) -> None:
+    """Follow a capture: a file, a FIFO or standard input ("-"); the exit status is raised. `on`: go
+    on where a file ends, too."""
     if len(files) > 1:
         raise UsageError("one capture at a time can be followed, or shown as events")
     (name,) = files
@@ -75,7 +76,7 @@ def follow_captures(files: Sequence[str], showing: Showing) -> None:
     elif os.path.isfile(name) and showing.screen():
         _show(name, showing)
     else:
-        _print(name, showing)
+        _print(name, showing, to_end=not on and os.path.isfile(name))
 
 
 def record(
@@ -145,6 +146,7 @@ def _print(
     sessions: int | None = None,
     *,
     quiet: bool = False,
+    to_end: bool = False,
 ) -> None:
     from smtpscope import filters
     from smtpscope.export.events import JsonEvents, TextEvents
@@ -176,6 +178,8 @@ def _print(
         # What the file had before is nothing of this recording.
         offset=recorder.told.get("offset", 0) if recorder is not None else 0,
     )
+    if to_end:
+        follower.stop()
     with _ending(recorder) as ending:
         if recorder is not None:
             # Who reads this may press Ctrl-C at once, and loses nothing.

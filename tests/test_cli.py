@@ -441,3 +441,11 @@ def test_a_full_disk_is_told_in_one_line() -> None:
     assert found.returncode == 1
     assert found.stderr.startswith(b"smtpscope: ")
     assert found.stderr.count(b"\n") == 1
+
+
+def test_events_of_a_file_end_where_it_ends() -> None:
+    found = program("read", "--format", "events", "--fail-on", "error", str(CAPTURE))
+    assert found.returncode == 0
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [line["event"] for line in lines[-1:]] == ["end"]
+    assert len(lines) > 1
