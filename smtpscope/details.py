@@ -18,6 +18,7 @@ from smtpscope.capture.keylog import KeyLog
 from smtpscope.capture.layers import Field, dissect_packet
 from smtpscope.capture.packets import segments
 from smtpscope.capture.parts import Part, Parts
+from smtpscope.capture.pcap import PacketBatch
 from smtpscope.capture.trail import batches, unpack
 from smtpscope.decode import SessionDecoder
 from smtpscope.errors import SmtpscopeError
@@ -151,6 +152,19 @@ class Details:
             number, int(columns[4, 0]), int(columns[5, 0]), batch.buffer, int(columns[3, 0])
         )
 
+    @property
+    def secrets(self) -> bytes:
+        """The lines of a key log that open its TLS."""
+        return self._place.secrets
+
+    def captured(self) -> Iterator[PacketBatch]:
+        """All its packets."""
+        with Parts(self._place.parts) as parts:
+            for batch in batches(parts, self._columns):
+                if self._cancelled():
+                    raise CancelledError("cancelled")
+                yield batch
+
     def layers(self, packet: Packet) -> list[Field]:
         """Every layer and field of a packet."""
         return dissect_packet(packet.linktype, packet.frame)
@@ -189,11 +203,8 @@ class Details:
         assembler = StreamAssembler(frozenset({self._place.port}))
         dissector = Dissector()
         self._retransmissions: list[Defect] = []
-        with Parts(self._place.parts) as parts:
-            for batch in batches(parts, self._columns):
-                if self._cancelled():
-                    raise CancelledError("cancelled")
-                yield from self._taken(assembler.feed(segments(batch, dissector)))
+        for batch in self.captured():
+            yield from self._taken(assembler.feed(segments(batch, dissector)))
         if not self._place.on:
             yield from self._taken(assembler.finish())
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 
 from textual.app import ComposeResult
@@ -18,6 +21,7 @@ from smtpscope.display import text
 from smtpscope.errors import SmtpscopeError
 from smtpscope.export import jsonl
 from smtpscope.export import text as plain
+from smtpscope.export.capture import CaptureWriter
 from smtpscope.index.views import SessionRow
 from smtpscope.review import Review
 from smtpscope.saving import copy, save
@@ -46,6 +50,7 @@ FORMATS = {
     "text": ("annotated text", ".txt"),
     "jsonl": ("JSON lines", ".jsonl"),
     "eml": ("messages as .eml files", ".eml"),
+    "pcapng": ("packets, for Wireshark", ".pcapng"),
 }
 
 
@@ -57,6 +62,9 @@ def export(
         return list(_messages(review, job, on_session, cancelled))
     count = f"session-{_row(review, job.ids[0]).number}" if len(job.ids) == 1 else "sessions"
     name = f"{Path(review.names[0]).name.split('.')[0]}-{count}{FORMATS[job.format][1]}"
+
+    if job.format == "pcapng":
+        return [save(job.folder, name, partial(_record, review, job, on_session, cancelled))]
 
     def write(file: BinaryIO) -> None:
         for done, id in enumerate(job.ids):
@@ -71,6 +79,24 @@ def _shown(session: Session, job: Job) -> str:
     if job.format == "jsonl":
         return jsonl.dumps(session, reveal=job.reveal) + "\n"
     return plain.dumps(session, reveal=job.reveal) + "\n"
+
+
+def _record(
+    review: Review,
+    job: Job,
+    on_session: OnSession,
+    cancelled: Callable[[], bool],
+    file: BinaryIO,
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "sessions.pcapng"
+        with CaptureWriter(path) as writer:
+            for done, id in enumerate(job.ids):
+                on_session(done)
+                details = review.details(_row(review, id), cancelled)
+                writer.add(details.captured(), details.secrets)
+        with path.open("rb") as recorded:
+            shutil.copyfileobj(recorded, file)
 
 
 def _messages(
@@ -90,6 +116,20 @@ def _row(review: Review, id: int) -> SessionRow:
     if row is None:
         raise SmtpscopeError("the session is no longer in the index; open the capture again")
     return row
+
+
+class _Choice(RadioButton):
+    """One of several, told from the others without colour, too."""
+
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        self.BUTTON_INNER = "●" if self.value else " "
+        super().watch_value()
+
+    def on_mount(self) -> None:
+        self.BUTTON_INNER = "●" if self.value else " "
+        self.refresh()
 
 
 class ExportScreen(ModalScreen[None]):
@@ -115,7 +155,8 @@ class ExportScreen(ModalScreen[None]):
         &, &:focus { border: none; background-tint: $foreground 0%; }
     }
     ExportScreen Static { width: 100%; color: $scope-dim; margin-top: 1; }
-    ExportScreen .buttons { align: right middle; margin-top: 1; }
+    ExportScreen RadioButton { margin-top: 0; }
+    ExportScreen .buttons { align: right middle; }
     ExportScreen Button { margin-left: 2; }
     """
 
@@ -142,21 +183,30 @@ class ExportScreen(ModalScreen[None]):
             with Horizontal():
                 with RadioSet(id="what"):
                     for number, (name, _) in enumerate(self._choices):
-                        yield RadioButton(Content(name), number == 0)
+                        yield _Choice(Content(name), number == 0)
                 with RadioSet(id="format"):
                     for number, (name, _) in enumerate(FORMATS.values()):
-                        yield RadioButton(Content(name), number == 0)
+                        yield _Choice(Content(name), number == 0)
             yield Static(Content("Into which folder"))
             yield PathInput(self._main.scope.save_folder, folders=True)
-            yield Static(self._secrets(), id="told")
+            yield Static(self._secrets("text"), id="told")
             with Horizontal(classes="buttons"):
                 yield Button(Content("Cancel"), id="no")
                 yield Button(Content("Export"), id="yes", variant="primary")
 
-    def _secrets(self) -> Content:
+    def _secrets(self, format: str) -> Content:
+        if format == "pcapng":
+            return Content("Packets are written as they are: with all secrets.")
         if self._main.reveal:
             return Content("Secrets are shown now (R), and so they are written, too.")
         return Content("Secrets are left out. Messages are written as they are.")
+
+    def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
+        self.query_one("#told", Static).update(self._secrets(self._format))
+
+    @property
+    def _format(self) -> str:
+        return list(FORMATS)[max(self.query_one("#format", RadioSet).pressed_index, 0)]
 
     def on_unmount(self) -> None:
         self._loader.close()
@@ -180,9 +230,8 @@ class ExportScreen(ModalScreen[None]):
         if not self._choices or self._loader.busy:
             return
         chosen = self._choices[max(self.query_one("#what", RadioSet).pressed_index, 0)][1]
-        format = list(FORMATS)[max(self.query_one("#format", RadioSet).pressed_index, 0)]
         folder = self.query_one(PathInput).value.strip() or "."
-        job = Job([], format, folder, self._main.reveal)
+        job = Job([], self._format, folder, self._main.reveal)
         review = self._main.review
 
         def run(cancelled: Any) -> list[Path]:

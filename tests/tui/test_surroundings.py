@@ -28,7 +28,9 @@ from textual.command import CommandPalette
 from textual.widgets import Input, RadioButton
 
 from smtpscope.configuration import Configuration, read_configuration
+from smtpscope.export import jsonl
 from smtpscope.memory import Memory
+from smtpscope.reading import read_sessions
 from smtpscope.review import Review
 from smtpscope.tui.exporting import ExportScreen
 from smtpscope.tui.filterbar import FilterBar
@@ -245,6 +247,25 @@ async def test_messages_are_exported_as_eml_files(tmp_path: Path) -> None:
         await press(pilot, "j", "x")
         await choose(pilot, "messages as .eml files", tmp_path)
         assert "no message" in shown(pilot)
+
+
+async def test_packets_are_exported_as_a_capture_with_its_keys(tmp_path: Path) -> None:
+    captures = bundled("exim-errors.pcap", "postfix-curl-starttls-keys.pcapng")
+    async with opened(read(captures)) as pilot:
+        await press(pilot, "x")
+        await choose(pilot, "packets, for Wireshark", tmp_path, what=1)
+    (path,) = tmp_path.glob("*.pcapng")
+    sessions = list(read_sessions(path))
+    expected = [session for each in captures for session in read_sessions(each)]
+    assert len(sessions) == len(expected) == 2
+    for session, original in zip(sessions, expected, strict=True):
+        session.number, session.capture = original.number, original.capture
+        found, wanted = (json.loads(jsonl.dumps(each)) for each in (session, original))
+        # How quick the server was before is known of its own capture alone.
+        del found["timing"], wanted["timing"]
+        assert found == wanted
+    assert sessions[1].tls is not None
+    assert sessions[1].tls.decrypted
 
 
 async def test_an_export_that_fails_is_told_and_leaves_nothing(tmp_path: Path) -> None:
