@@ -8,6 +8,7 @@ the session, whoever shows them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from smtpscope.smtp.sasl import MAX_HIDDEN, AuthExchange, Hidden, decode, has_credentials
 from smtpscope.smtp.values import Exchange, Reply
@@ -18,6 +19,8 @@ MIN_SECRET = 4
 """Octets below which a secret is not looked for: it would be found everywhere."""
 HEAD = 8
 """Octets of base64 that give a secret away, where a server cuts it short."""
+MAX_PLACES = 100
+"""Places of secrets in one line from which on all of it is masked."""
 
 
 class Secrets:
@@ -50,7 +53,9 @@ class Secrets:
         for secret in self.known:
             if challenge and secret.octets in challenge:
                 return _hidden(len(line))
-            places += _places(line, secret)
+            places += islice(_places(line, secret), MAX_PLACES)
+            if len(places) >= MAX_PLACES:
+                return _hidden(len(line))
         return _without(line, sorted(places)) if places else line
 
 

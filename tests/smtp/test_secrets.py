@@ -83,6 +83,11 @@ def test_what_masks_a_secret_is_not_masked_again() -> None:
     )
 
 
+def test_a_line_of_nothing_but_secrets_is_masked_whole() -> None:
+    (session,) = review((*OPENING, f"C: AUTH PLAIN {MESSAGE}", f"S: 535 {MESSAGE[:8] * 200}"))
+    assert "535 [redacted 1600 octets]" in shown(session)
+
+
 @pytest.mark.parametrize("password", [b"authentic", b"authentication", b"cation", b"5.7"])
 def test_a_password_that_servers_say_anyhow_masks_nothing(password: bytes) -> None:
     message = b64encode(b"\0ann\0" + password).decode()
