@@ -42,6 +42,7 @@ class Connection:
 
     __slots__ = (
         "_backward",
+        "_early",
         "_forward",
         "_log",
         "_reset",
@@ -66,6 +67,7 @@ class Connection:
         self.last_packet = packet
         self.last_time = time
         self._reset: _Reset | None = None
+        self._early: tuple[Row, Buffer] | None = None
         self._log = Log()
         client = Receiver(Direction.CLIENT, self._log)
         server = Receiver(Direction.SERVER, self._log)
@@ -81,7 +83,11 @@ class Connection:
         up, down, log = self._forward, self._backward, self._log
         row = None
         taken = len(rows)
-        for index in range(begin, len(rows)):
+        indices = iter(range(begin, taken))
+        if self._early is not None:
+            for _ in range(begin, self._place_early(buffer, rows, begin)):
+                row = rows[next(indices)]
+        for index in indices:
             row = rows[index]
             packet, time, forward, seq, ack, flags, start, length, missing = row
             if forward:
@@ -102,6 +108,11 @@ class Connection:
                 if not length and not missing:
                     continue
                 if receiver.steady and seq == receiver.expected and not missing:
+                    if ack != peer.expected and flags & ACK and peer.steady and peer.lacks(ack):
+                        self._early = row, bytes(buffer[start : start + length])
+                        for _ in range(index + 1, self._place_early(buffer, rows, index + 1)):
+                            row = rows[next(indices)]
+                        continue
                     log.append(receiver, buffer[start : start + length], time, packet)
                     continue
             if flags & RST:
@@ -125,9 +136,9 @@ class Connection:
         The same as `feed` in less time.
         """
         up, down = self._forward, self._backward
-        if not (up.steady and down.steady):
+        if not (up.steady and down.steady) or self._early is not None:
             return 0
-        taken = columns.in_order(up.expected, down.expected)
+        taken = columns.in_order(up.expected, down.expected, (up.waived, down.waived))
         if not taken:
             return 0
         columns = columns.part(0, taken)
@@ -149,6 +160,8 @@ class Connection:
 
     def finish(self) -> None:
         """Nothing more will come: give out what waits, and close with "end" what is still open."""
+        if self._early is not None:
+            self._append_early()
         reset = self._reset
         if not self.ended and reset is not None and self._stands(reset):
             self._end("rst", reset.receiver.direction, reset.time, reset.packet)
@@ -177,6 +190,44 @@ class Connection:
         """The peer's SYN was not captured, but its acknowledgment by one that sent only its own."""
         if receiver.isn != UNKNOWN and not receiver.offset and not receiver.waiting:
             peer.begin((ack - 1) & MASK)
+
+    def _place_early(self, buffer: Buffer, rows: Sequence[Row], at: int) -> int:
+        """A segment was captured before octets that it acknowledges: take those first.
+
+        Packets of two interfaces, or of taps that were merged, may be in such an order. What it
+        awaits must be next in `rows`; the index of the first row not taken. It goes on waiting
+        where there are no more.
+        """
+        assert self._early is not None
+        _, _, early_forward, early_seq, awaited, *_ = self._early[0]
+        sender, peer = self._forward, self._backward
+        if not early_forward:
+            sender, peer = peer, sender
+        while at < len(rows) and peer.lacks(awaited):
+            packet, time, forward, seq, ack, flags, start, length, missing = rows[at]
+            if (
+                forward is early_forward
+                or flags & _CONTROL
+                or not length
+                or missing
+                or seq != peer.expected
+                or (flags & ACK and distance(early_seq, ack) > 0)
+            ):
+                peer.waived = awaited
+                break
+            if flags & ACK:
+                sender.acked = ack
+            self._log.append(peer, buffer[start : start + length], time, packet)
+            at += 1
+        if not peer.lacks(awaited):
+            self._append_early()
+        return at
+
+    def _append_early(self) -> None:
+        assert self._early is not None
+        (packet, time, forward, *_), payload = self._early
+        self._early = None
+        self._log.append(self._forward if forward else self._backward, payload, time, packet)
 
     def _take_reset(self, receiver: Receiver, seq: int, time: int, packet: int) -> None:
         """An RST ends the connection if its number is the next one (RFC 9293 §3.10.7.4).

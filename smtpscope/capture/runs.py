@@ -14,7 +14,7 @@ import numpy as np
 
 from smtpscope.capture.log import MASK
 from smtpscope.capture.records import Longs, Mask, Octets
-from smtpscope.capture.tcp import FIN, RST, SYN, Row
+from smtpscope.capture.tcp import ACK, FIN, RST, SYN, WAITING_OCTETS, Row
 
 WORTHWHILE = 64
 """Segments of a flow from which on columns are quicker than a look at each."""
@@ -53,17 +53,26 @@ class Columns(NamedTuple):
         """The rows one by one."""
         return list(zip(*(column.tolist() for column in self), strict=True))
 
-    def in_order(self, forward: int, backward: int) -> int:
+    def in_order(self, forward: int, backward: int, waived: tuple[int, int]) -> int:
         """How many rows bring nothing but the next octets of their direction, or none.
 
-        `forward` and `backward` are the sequence numbers with which these begin.
+        `forward` and `backward` are the sequence numbers with which these begin. Octets that
+        acknowledge others which were not there yet are out of order, but for the numbers `waived`
+        of each direction.
         """
         plain = (self.flags & _CONTROL == 0) & (self.missing == 0)
         sent = self.length > 0
+        ways = []
         for expected, way in ((forward, self.forward), (backward, ~self.forward)):
             rows = np.flatnonzero(way & sent)
-            length = self.length[rows]
-            plain[rows] &= self.seq[rows] == (expected + np.cumsum(length) - length) & MASK
+            ends = expected + np.cumsum(self.length[rows])
+            plain[rows] &= self.seq[rows] == (ends - self.length[rows]) & MASK
+            ways.append((rows, np.concatenate(([expected], ends))))
+        for (rows, _), (others, ends), known in zip(ways, ways[::-1], waived[::-1], strict=True):
+            ack = self.ack[rows]
+            beyond = (ack - ends[np.searchsorted(others, rows)]) & MASK
+            early = (beyond > 0) & (beyond <= WAITING_OCTETS) & (ack != known)
+            plain[rows[early & (self.flags[rows] & ACK > 0)]] = False
         return len(plain) if plain.all() else int(plain.argmin())
 
     def acknowledged(self, forward: bool, flag: int) -> int | None:

@@ -85,6 +85,8 @@ class Receiver:
     `steady` is true while nothing but the next octet in order is awaited: the caller may then
     log the payload of a segment that begins at `expected` without asking `segment`.
 
+    `waived` is an acknowledgment of octets that were not captured before it nor right behind it.
+
     `again` counts the segments that brought octets delivered before, `again_octets` those octets;
     `again_first` is where the first of them lie.
     """
@@ -106,6 +108,7 @@ class Receiver:
         "tail",
         "waiting",
         "waiting_octets",
+        "waived",
     )
 
     def __init__(self, direction: Direction, log: Log) -> None:
@@ -115,6 +118,7 @@ class Receiver:
         self.expected = UNKNOWN
         self.offset = 0
         self.acked = UNKNOWN
+        self.waived = UNKNOWN
         self.fin: _Fin | None = None
         self.closed = False
         self.steady = False
@@ -193,6 +197,10 @@ class Receiver:
         seen = self.waiting[-1].end - self.offset if self.waiting else 0
         ahead = distance(self.expected, seq)
         return ahead in (0, seen, seen + 1) or seq == self.acked
+
+    def lacks(self, ack: int) -> bool:
+        """Whether the peer acknowledges octets that are still to come, if they were captured."""
+        return ack != self.waived and 0 < distance(self.expected, ack) <= WAITING_OCTETS
 
     def advance(self, time: int, packet: int, *, ending: Receiver | None = None) -> None:
         """Deliver what is in order, and give up the holes that nothing will fill any more.

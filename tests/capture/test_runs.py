@@ -37,8 +37,10 @@ def conversations(draw: st.DrawFn) -> list[Packet]:
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(packets) - 1))
         to = draw(st.integers(0, len(packets) - 1))
-        kind = draw(st.sampled_from(["lost", "again", "late", "cut", "reset"]))
-        if kind == "again":
+        kind = draw(st.sampled_from(["lost", "again", "late", "next", "cut", "reset"]))
+        if kind == "next":
+            packets[at : at + 2] = packets[at : at + 2][::-1]
+        elif kind == "again":
             packets.insert(to, packets[at])
         elif kind == "cut":
             packets[at] = packets[at]._replace(missing=2)

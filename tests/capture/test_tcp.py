@@ -335,6 +335,48 @@ def test_a_reset_far_outside_the_window_is_ignored() -> None:
     assert not wire.of(Closed)
 
 
+REPLY = Segment(S, 9001, b"250\r\n", ack=1007)
+NOOP = Segment(C, 1001, b"NOOP\r\n", ack=9001)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 6, 100])
+def test_octets_captured_behind_what_acknowledges_them_come_before_it(chunk: int) -> None:
+    """`-i any` and merged taps: the reply proves that the command was there (RFC 9293 §3.4)."""
+    more = Segment(C, 1007, b"QUIT\r\n", ack=9006)
+    wire = joined([*handshake(), REPLY, NOOP, more], chunk)
+    told = [(event.direction, event.data) for event in wire.of(Data)]
+    assert told == [(C, b"NOOP\r\n"), (S, b"250\r\n"), (C, b"QUIT\r\n")]
+    assert (wire.connections[0].last_packet, wire.of(Gap)) == (6, [])
+    halves = [NOOP._replace(payload=b"NO"), Segment(C, 1003, b"OP\r\n", ack=9001)]
+    wire = joined([*handshake(), REPLY, *halves, more], chunk)
+    told = [(event.direction, event.data) for event in wire.of(Data)]
+    assert [side for side, _ in told] == [C] * (len(told) - 2) + [S, C]
+    assert wire.stream() == b"NOOP\r\nQUIT\r\n"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [],
+        [Segment(C, 1007, b"QUIT\r\n", ack=9006)],
+        [NOOP._replace(ack=9006)],
+        [Segment(S, 9006, b"221\r\n", ack=1007), NOOP],
+        [Segment(C, 1007, ack=9006), NOOP],
+        [Segment(C, 1007, flags=RST)],
+        [Segment(C, 1007, flags=FIN | ACK, ack=9006)],
+        [Segment(C, 70_000, flags=SYN)],
+    ],
+)
+def test_where_they_are_not_the_next_it_does_not_wait_for_them(
+    behind: list[Segment], chunk: int
+) -> None:
+    wire = joined([*handshake(), REPLY, *behind], chunk)
+    (first, *_) = [event for event in wire.events[0] if isinstance(event, Data)]
+    assert first[:3] == (S, 0, b"250\r\n" + b"221\r\n" * (first.data[5:] != b""))
+    assert first.marks[0] == (0, 4000, 4)
+
+
 @pytest.mark.parametrize("seq", [1001 + 500_000_000, 1001 + 70_000, 1021, 1000, 1])
 @pytest.mark.parametrize(
     "after",
