@@ -658,6 +658,21 @@ def test_what_a_file_had_before_counts_for_nothing_and_is_not_shown(tmp_path: Pa
     assert len(list(read_sessions(write, ports=frozenset({port, server.port})))) == 2
 
 
+@pytest.mark.parametrize("keep", [2, 50])
+def test_the_last_words_name_the_files_that_are_there(keep: int, tmp_path: Path) -> None:
+    port = free_port()
+    rotated = ("-w", str(tmp_path / "r.pcapng"), "--rotate", "4k", "--keep", str(keep))
+    process = _command(tmp_path, port, *rotated, "--exit-after", "8")
+    for _ in range(8):
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.sendmail("a@example.org", ["b@example.net"], MESSAGE)
+    _, err = process.communicate(timeout=PATIENCE)
+    files = sorted(tmp_path.glob("r-*.pcapng"))
+    assert (files[0].name == "r-00001.pcapng") is (keep == 50)
+    assert f" in {files[0]} to {files[-1].name}\n" in err
+    assert ("the newest are" in err) is (keep == 2)
+
+
 def test_who_is_quiet_counts_all_the_same(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "smtpscope", "serve", "--listen", f"smtp://127.0.0.1:{port}"]
