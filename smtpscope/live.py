@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -282,11 +283,25 @@ def tell_end(recorder: Recorder, say: Callable[[str], None] = tell) -> None:
         raise SmtpscopeError(recorder.problem)
     packets, dropped = (recorder.told.get(each, 0) for each in ("packets", "dropped"))
     lost = f", {dropped:,} dropped" if dropped else ""
-    say(f"{packets:,} packets{lost} are in {recorder.path}")
+    first, *others = _files(recorder)
+    where = f"{first} to {os.path.basename(others[-1])}" if others else first
+    if first == recorder.path:
+        say(f"{packets:,} packets{lost} are in {where}")
+    else:
+        say(f"{packets:,} packets{lost} were recorded; the newest are in {where}")
+
+
+def _files(recorder: Recorder) -> list[str]:
+    """The files of a recording, oldest first: of a rotated one those that are left."""
+    from smtpscope.capture.recording import files_from
+
+    left = files_from(Path(recorder.path)) if recorder.rotated else []
+    return [str(each) for each in left] or [recorder.path]
 
 
 def _tell_detached(recorder: Recorder) -> None:
+    first, *_ = _files(recorder)
     tell(
-        f"process {recorder.pid} records into {recorder.path}: smtpscope read --follow"
-        f" {recorder.path} shows it, kill {recorder.pid} ends it"
+        f"process {recorder.pid} records into {first}: smtpscope read --follow"
+        f" {first} shows it, kill {recorder.pid} ends it"
     )

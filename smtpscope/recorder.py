@@ -39,7 +39,8 @@ class Recorder:
     """A recorder: `name` is its module in `smtpscope.recorders`.
 
     It waits for `begin`, so that who starts it may give up privileges meanwhile. `path` is the
-    recording, or the first of its files; `problem` says why it ended before its time.
+    recording, or the first of its files where it is `rotated`; `problem` says why it ended before
+    its time.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recorder:
         self.told: dict[str, Any] = {}
         self.problem: str | None = None
         self.detached = detached
+        self.rotated = False
         self._answers = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -79,6 +81,7 @@ class Recorder:
             raise RecorderError(message, int(answer.get("status", 1)))
         self.told = answer
         self.path = str(answer["ready"])
+        self.rotated = bool(task.get("rotation"))
         if self.detached:
             stdin.close()
 

@@ -382,6 +382,16 @@ def successor(path: Path) -> Path | None:
     return None
 
 
+def files_from(path: Path) -> list[Path]:
+    """The files of a rotated recording that are there, in their order, from `path` on, which may
+    be gone."""
+    match = _NUMBERED.fullmatch(path.name)
+    if match is None:
+        return [path]
+    there = _series(path.parent, match["stem"], match["suffix"])
+    return [each for each in there if _number(each) >= int(match["number"])]
+
+
 def number_in_series(path: Path) -> int:
     """The number of a file of a rotated recording, 0 of a file that is none."""
     match = _NUMBERED.fullmatch(path.name)

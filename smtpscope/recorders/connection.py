@@ -358,7 +358,8 @@ class Connection(asyncio.Protocol):
             self._steps(self._requester.feed(action.octets))
 
     def _etrn(self, action: do.Etrn) -> None:
-        key, count = self._server.start_queue(action.node.decode("utf-8", "replace"))
+        node = action.node.decode("utf-8", "replace")
+        key, count = self._server.start_queue(node, below=action.option == b"@")
         if key in ("etrn.unable", "etrn.refused"):
             self._do(self.responder.refuse(key))
         else:

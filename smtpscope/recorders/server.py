@@ -156,17 +156,37 @@ class Server(Listening):
         """The messages queued for these hosts; nobody else has them meanwhile."""
         return Taken.of(self._queue, hosts)
 
-    def start_queue(self, node: str) -> tuple[str, int]:
-        """ETRN: the key of the reply, and how many messages are on their way."""
-        where = self._etrn_hosts.get(node.casefold())
-        if where is None:
+    def start_queue(self, node: str, *, below: bool) -> tuple[str, int]:
+        """ETRN: the key of the reply, and how many messages are on their way.
+
+        `below`: with all that is below the domain ("@", RFC 1985 §5.3), and what has no place of
+        its own there goes where the domain's goes. A named queue ("#") has the name that its
+        messages were queued for, and is found like a host.
+        """
+        node = node.casefold()
+        places = self._etrn_hosts
+        hosts = {node}
+        if below:
+            known = {*places, *(entry.host.casefold() for entry in self._queue.waiting())}
+            hosts |= {host for host in known if host.endswith(f".{node}")}
+        found: dict[str, list[str]] = {}
+        for host in sorted(hosts):
+            where = places.get(host) or places.get(node)
+            if where is not None:
+                found.setdefault(where, []).append(host)
+        if not found:
             return "etrn.refused", 0
-        taken = self.take([node])
+        count = sum(self._deliver(each, where) for where, each in found.items())
+        return ("etrn.count", count) if count else ("etrn.none", 0)
+
+    def _deliver(self, hosts: list[str], where: str) -> int:
+        """Send to "host:port" what is queued for these hosts; how many messages that are."""
+        taken = self.take(hosts)
         if not taken.messages:
             taken.release()
-            return "etrn.none", 0
+            return 0
         host = self._services["smtp"].settings.host
         outbound = Outbound(self.ledger, host, taken, self._outbound.discard)
         self._outbound.add(outbound)
         outbound.start(self.loop, where)
-        return "etrn.count", len(taken.messages)
+        return len(taken.messages)

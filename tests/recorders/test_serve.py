@@ -382,6 +382,47 @@ def test_etrn_delivers_to_the_host_of_the_configuration(tmp_path: Path) -> None:
             talk.close()
 
 
+def test_etrn_for_a_domain_delivers_what_is_below_it_too(tmp_path: Path) -> None:
+    """RFC 1985 §5.3."""
+    _queue(tmp_path, "node.example", "a@node.example")
+    _queue(tmp_path, "Sub.node.example", "b@sub.node.example", "c@sub.node.example")
+    _queue(tmp_path, "own.node.example", "d@own.node.example")
+    _queue(tmp_path, "othernode.example", "e@othernode.example")
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as listener,
+        closing(socket.create_server(("127.0.0.1", 0))) as other,
+    ):
+        config = tmp_path / "c.toml"
+        config.write_text(
+            f'[etrn_hosts]\n"node.example" = "127.0.0.1:{listener.getsockname()[1]}"\n'
+            f'"own.node.example" = "127.0.0.1:{other.getsockname()[1]}"\n'
+        )
+        with serving(tmp_path, config=str(config)) as server:
+            talk = server.talk()
+            talk.hear()
+            talk.ask(b"EHLO client.example")
+            assert talk.ask(b"ETRN @elsewhere.example").startswith(b"459")
+            assert talk.ask(b"ETRN @example").startswith(b"253 2.0.0 Ok, 2 pending")
+            _accept(listener, 1)
+            _accept(other, 1)
+            assert talk.ask(b"ETRN @node.example").startswith(b"253 2.0.0 Ok, 2 pending")
+            _accept(listener, 2)
+            assert talk.ask(b"ETRN #node.example").startswith(b"251")
+            talk.close()
+    assert [each.host for each in Queue(tmp_path / "queue").waiting()] == ["othernode.example"]
+
+
+def _accept(listener: socket.socket, messages: int) -> None:
+    """Be the host that takes so many messages."""
+    listener.settimeout(PATIENCE)
+    collector = Talk.__new__(Talk)
+    collector.socket, _ = listener.accept()
+    collector._file = collector.socket.makefile("rb")
+    assert len(_collect(collector)) == messages
+    assert collector.hear() == b""
+    collector.close()
+
+
 # -- limits and faults -----------------------------------------------------------------------------
 
 
@@ -662,6 +703,21 @@ def test_what_a_file_had_before_counts_for_nothing_and_is_not_shown(tmp_path: Pa
     (session,) = map(json.loads, out.splitlines())
     assert (session["number"], session["helo"]) == (1, "late.example")
     assert len(list(read_sessions(write, ports=frozenset({port, server.port})))) == 2
+
+
+@pytest.mark.parametrize("keep", [2, 50])
+def test_the_last_words_name_the_files_that_are_there(keep: int, tmp_path: Path) -> None:
+    port = free_port()
+    rotated = ("-w", str(tmp_path / "r.pcapng"), "--rotate", "4k", "--keep", str(keep))
+    process = _command(tmp_path, port, *rotated, "--exit-after", "8")
+    for _ in range(8):
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.sendmail("a@example.org", ["b@example.net"], MESSAGE)
+    _, err = process.communicate(timeout=PATIENCE)
+    files = sorted(tmp_path.glob("r-*.pcapng"))
+    assert (files[0].name == "r-00001.pcapng") is (keep == 50)
+    assert f" in {files[0]} to {files[-1].name}\n" in err
+    assert ("the newest are" in err) is (keep == 2)
 
 
 def test_who_is_quiet_counts_all_the_same(tmp_path: Path) -> None:
