@@ -18,7 +18,6 @@ from support.screens import (
     REFUSED,
     SENT,
     bundled,
-    point,
     press,
     read,
     settled,
@@ -35,7 +34,6 @@ from smtpscope.review import Review
 from smtpscope.tui import home as homes
 from smtpscope.tui import launch
 from smtpscope.tui.app import ScopeApp
-from smtpscope.tui.main import MainScreen
 
 Go = Callable[[Pilot[Any]], Any]
 
@@ -59,14 +57,6 @@ def typed(*pressed: str, words: str, then: tuple[str, ...] = ()) -> Go:
     return go
 
 
-async def refused(pilot: Pilot[Any]) -> None:
-    """The line that broke the mail."""
-    await press(pilot, "enter")
-    screen = pilot.app.screen
-    assert isinstance(screen, MainScreen)
-    await point(pilot, screen.sessions.lines, "RCPT TO")
-
-
 GREYLISTED = ("exim-swaks-greylisted.pcap",)
 ATTACHMENTS = ("postfix-curl-attachments.pcapng",)
 ERRORS = ("exim-errors.pcap",)
@@ -78,7 +68,7 @@ SCREENS: dict[str, tuple[tuple[str, ...] | None, Go]] = {
     "sessions": (ALL, keys()),
     "marked": (GREYLISTED, keys("space")),
     "dialogue": (VRFY, keys("enter", "j", "j", "j")),
-    "refused": (("opensmtpd-swaks-refused-rcpt.pcap",), refused),
+    "refused": (("opensmtpd-swaks-refused-rcpt.pcap",), keys("enter")),
     "tls": (("postfix-swaks-starttls.pcap",), keys("enter", "G")),
     "clock": (VRFY, keys("t", "t", "enter")),
     "filter": (ALL, typed("f", words="code >= 500 and to ~ example", then=("enter",))),
