@@ -147,13 +147,20 @@ class Said(Container):
                 return
             dialogue.mode = self._main.time_mode
             dialogue.take_folds(before)
-            cursor = dialogue.same_line(before, self.lines.cursor)
+            cursor, opened = self.lines.cursor, before.position(before.opens_at)
             self.session, self.dialogue = dialogue.session, dialogue
             self.lines.source = dialogue
-            self.lines.keep(cursor)
+            self.lines.keep(dialogue.same_line(before, cursor))
+            if cursor == opened and before.opens_at != dialogue.opens_at and not self._is_read:
+                # Nobody reads it yet, and now there is something that broke the mail.
+                self.lines.go(dialogue.position(dialogue.opens_at))
             self.explain()
 
         self._loader.run(self._decoding(row), done, self._failed)
+
+    @property
+    def _is_read(self) -> bool:
+        return self.lines.has_focus or self.facts.has_focus
 
     # -- what is shown ----------------------------------------------------------------------------
 

@@ -494,3 +494,17 @@ async def test_a_hundred_sessions_at_once_are_one_page(recording: Growing) -> No
         assert "100 sessions" in lines(pilot)[0]
         await press(pilot, "G")
         assert "EHLO" in shown(pilot)
+
+
+async def test_a_session_that_nobody_reads_goes_to_what_broke_its_mail(recording: Growing) -> None:
+    talk = Talk(recording, turns(REFUSED.format(sender="a@a.test", recipient="b@b.test")))
+    async with opened(recording.review) as pilot:
+        talk.go(5)
+        await news(pilot)
+        said = main(pilot).sessions
+        assert said.lines.cursor == 0
+        talk.go()
+        await news(pilot)
+        assert said.selected is not None
+        assert said.selected.finding is not None
+        assert said.selected.finding.rule == "user-unknown"
