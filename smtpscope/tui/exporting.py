@@ -163,6 +163,7 @@ class ExportScreen(ModalScreen[None]):
     def __init__(self, main: MainScreen) -> None:
         super().__init__()
         self._main = main
+        self._about = next(iter(FORMATS))
         self._loader: Newest[list[Path]] = Newest(self.call_later)
         row = main.sessions.row
         self._choices: list[tuple[str, Callable[[], list[int]]]] = []
@@ -202,7 +203,10 @@ class ExportScreen(ModalScreen[None]):
         return Content("Secrets are left out. Messages are written as they are.")
 
     def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
-        self.query_one("#told", Static).update(self._secrets(self._format))
+        # The news of a choice may come behind what became of an export.
+        if self._format != self._about:
+            self._about = self._format
+            self.query_one("#told", Static).update(self._secrets(self._about))
 
     @property
     def _format(self) -> str:
@@ -231,7 +235,8 @@ class ExportScreen(ModalScreen[None]):
             return
         chosen = self._choices[max(self.query_one("#what", RadioSet).pressed_index, 0)][1]
         folder = self.query_one(PathInput).value.strip() or "."
-        job = Job([], self._format, folder, self._main.reveal)
+        self._about = self._format
+        job = Job([], self._about, folder, self._main.reveal)
         review = self._main.review
 
         def run(cancelled: Any) -> list[Path]:
