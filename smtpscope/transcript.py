@@ -232,7 +232,7 @@ def _reply_rows(
         return
     kind = f"reply{reply.code // 100}" if 200 <= reply.code < 600 else "reply"
     last = len(reply.lines) - 1
-    capabilities = _lists_capabilities(reply, exchange)
+    capabilities = lists_capabilities(reply, exchange)
     for number, line in enumerate(shown_lines(reply, exchange, reveal=reveal)):
         separator = " " if number == last else "-"
         shown = f"{reply.code}{separator}{text(line, MAX_LINE)}".rstrip(" ")
@@ -264,11 +264,7 @@ def shown_lines(reply: Reply, exchange: Exchange, *, reveal: bool = False) -> tu
 
 def _reply_meaning(reply: Reply, exchange: Exchange) -> str:
     assert reply.code is not None
-    command = exchange.command
-    verb = command.verb if command is not None else "(greeting)" if exchange.greeting else None
-    if command is not None and command.verb in ("BDAT", "BURL") and exchange.last:
-        verb = "."
-    meaning = _meaning(reply.code, verb)
+    meaning = _meaning(reply.code, exchange.asked)
     if reply.enhanced is not None:
         enhanced = _enhanced_meaning(*reply.enhanced)
         if enhanced:
@@ -290,9 +286,9 @@ def _enhanced_meaning(klass: int, subject: int, detail: int) -> str:
     return reference.enhanced(klass, subject, detail).text if klass != 2 else ""
 
 
-def _lists_capabilities(reply: Reply, exchange: Exchange) -> bool:
-    verb = exchange.command.verb if exchange.command is not None else ""
-    return verb in HELLO_VERBS and reply.accepted
+def lists_capabilities(reply: Reply, exchange: Exchange) -> bool:
+    """Whether the lines behind the first one are extensions."""
+    return exchange.verb in HELLO_VERBS and reply.accepted
 
 
 def _capability_meaning(line: bytes) -> str:

@@ -20,7 +20,7 @@ from smtpscope.session import Content, Finding, Session
 from smtpscope.smtp import grammar
 from smtpscope.smtp.values import Command, Exchange, Reply
 from smtpscope.stream import Span
-from smtpscope.transcript import Row
+from smtpscope.transcript import Row, lists_capabilities
 
 __all__ = ["Fact", "explain", "title"]
 
@@ -48,11 +48,11 @@ def title(session: Session, row: Row) -> str:
             return f"{text(verb, 40)}: no known command" if verb else "No command"
         return f"{text(verb, 40)}: {known.short}"
     reply = exchange.replies[row.reply]
-    if row.part and replies.lists_extensions(exchange, reply):
+    if row.part and lists_capabilities(reply, exchange):
         return f"{text(grammar.parse_capability(reply.lines[row.part]).keyword, 40)}: an extension"
     if reply.code is None:
         return "No reply that can be read"
-    answers = replies.answering(replies.verb_of(exchange))
+    answers = replies.answering(exchange.asked)
     return f"Reply {reply.code}, {answers}" if answers else f"Reply {reply.code}"
 
 
@@ -69,7 +69,7 @@ def _facts(session: Session, row: Row, reveal: bool) -> Iterator[Fact]:
         yield from _tls(session)
     elif row.reply is not None:
         reply = exchange.replies[row.reply]
-        if row.part and replies.lists_extensions(exchange, reply):
+        if row.part and lists_capabilities(reply, exchange):
             # What was found in the reply stands with its first line.
             yield from replies.extension(reply.lines[row.part])
             yield _evidence(reply.span, reply.packet)
@@ -99,7 +99,7 @@ def _said(
 
 
 def _answers(session: Session, exchange: Exchange) -> Iterator[Fact]:
-    verb = replies.verb_of(exchange)
+    verb = exchange.asked
     yield from commands.answered(verb or "", exchange.replies)
     reply = exchange.reply
     if reply is not None and reply.code is not None:

@@ -13,9 +13,9 @@ from smtpscope.explanation.fact import Fact, amount, number, quoted, took
 from smtpscope.reference.table import digits, enhanced_subject
 from smtpscope.session import Session
 from smtpscope.smtp import grammar
-from smtpscope.smtp.commands import HELLO_VERBS
 from smtpscope.smtp.sasl import describe_challenge
 from smtpscope.smtp.values import EnhancedCode, Exchange, Reply
+from smtpscope.transcript import lists_capabilities
 
 MAX_LISTED = 30
 """Extensions of a reply that are named."""
@@ -29,24 +29,10 @@ _ANSWERS = {
 }
 
 
-def verb_of(exchange: Exchange) -> str | None:
-    """What a reply answers, as the tables have it."""
-    command = exchange.command
-    if command is None:
-        return "(greeting)" if exchange.greeting else None
-    return "." if command.verb in ("BDAT", "BURL") and exchange.last else command.verb
-
-
 def answering(verb: str | None) -> str:
     """What a reply is to `verb`, in words; empty where nobody knows."""
     known = _ANSWERS.get(verb or "")
     return f"in answer to {text(verb or '', 40)}" if known is None else known
-
-
-def lists_extensions(exchange: Exchange, reply: Reply) -> bool:
-    """Whether the lines behind the first one are extensions."""
-    command = exchange.command
-    return command is not None and command.verb in HELLO_VERBS and reply.accepted
 
 
 def reply(said: Reply, exchange: Exchange, session: Session) -> Iterator[Fact]:
@@ -55,7 +41,7 @@ def reply(said: Reply, exchange: Exchange, session: Session) -> Iterator[Fact]:
     if code is None:
         yield Fact("Reply", "no reply code: a reply begins with three digits (RFC 5321 §4.2)")
         return
-    verb = verb_of(exchange)
+    verb = exchange.asked
     yield Fact("Reply", f"{code}: {reference.reply_meaning(code, verb)}")
     yield from _for(said, session)
     documented = reference.documented(str(code))
@@ -73,7 +59,7 @@ def reply(said: Reply, exchange: Exchange, session: Session) -> Iterator[Fact]:
     answers = reference.allowed_replies(verb) if verb is not None else frozenset[int]()
     if answers and code not in answers:
         yield Fact("Unusual", f"no RFC names {code} {answering(verb)}")
-    if lists_extensions(exchange, said):
+    if lists_capabilities(said, exchange):
         yield from _extensions(said)
     if code == 334 and exchange.auth is not None and said.lines[0]:
         shown = describe_challenge(exchange.auth.mechanism, said.lines[0])

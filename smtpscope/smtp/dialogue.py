@@ -249,9 +249,9 @@ class Dialogue:
             return None
         verbs = ONLY_ANSWERS.get(reply.code)
         # Thousands may wait: look for one that fits only where there is one.
-        if verbs and _verb(first) not in verbs and any(self._deciding[verb] for verb in verbs):
+        if verbs and first.verb not in verbs and any(self._deciding[verb] for verb in verbs):
             for exchange in tuple(self._pending):
-                if not exchange.answered and _verb(exchange) in verbs:
+                if not exchange.answered and exchange.verb in verbs:
                     for skipped in tuple(self._pending):
                         if skipped is exchange:
                             return exchange
@@ -263,7 +263,7 @@ class Dialogue:
         self._done.append(Exchange(None, [reply], list(reply.defects)))
 
     def _set_expected(self, exchange: Exchange, reply: Reply) -> None:
-        if reply.code == 354 and _verb(exchange) == "XEXCH50":
+        if reply.code == 354 and exchange.verb == "XEXCH50":
             # The octets that it counts follow, and are answered by another reply.
             exchange.expected = 2
         elif exchange.last and reply.code == 353:
@@ -274,7 +274,7 @@ class Dialogue:
 
     def _follow(self, exchange: Exchange, reply: Reply) -> None:
         """What the reply means for the reading of what comes next."""
-        verb = _verb(exchange)
+        verb = exchange.verb
         if exchange is self._commands.waiting:
             if verb in ("TURN", "ATRN") and reply.accepted and self._turns < MAX_TURNS:
                 self._turn()
@@ -373,7 +373,3 @@ class Dialogue:
             return []
         done, self._done = self._done, []
         return done
-
-
-def _verb(exchange: Exchange) -> str:
-    return exchange.command.verb if exchange.command is not None else ""

@@ -138,6 +138,20 @@ class Exchange:
     auth: AuthExchange | None = None
 
     @property
+    def verb(self) -> str:
+        """Its command's; "" without one."""
+        return self.command.verb if self.command is not None else ""
+
+    @property
+    def asked(self) -> str | None:
+        """What its replies answer, as the documented table has it: "." is a message, whatever ended
+        it. None where nothing was asked."""
+        if self.command is None:
+            return "(greeting)" if self.greeting else None
+        verb = self.command.verb
+        return "." if verb in ("BDAT", "BURL") and self.last else verb
+
+    @property
     def answered(self) -> bool:
         """It has all the replies that it expects."""
         return len(self.replies) >= self.expected

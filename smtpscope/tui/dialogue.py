@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from smtpscope.filters import Filter
 from smtpscope.session import Session, Severity
-from smtpscope.smtp.values import Exchange
+from smtpscope.smtp.values import SENDERS
 from smtpscope.transcript import Row, rows
 from smtpscope.tui.opening import opening, rules_of
 from smtpscope.tui.pieces import SYMBOLS, Line, Piece
@@ -145,7 +145,7 @@ class Dialogue:
         if content is None or not sent:
             return range(0)
         first = sent[0]
-        while first and _verb(session.exchanges[first]) != "MAIL":
+        while first and session.exchanges[first].verb not in SENDERS:
             first -= 1
         indexes = [i for i, row in enumerate(self.rows) if first <= row.exchange <= sent[-1]]
         return range(indexes[0], indexes[-1] + 1) if indexes else range(0)
@@ -222,10 +222,6 @@ class Dialogue:
 
     def _fold(self) -> None:
         self.shown = [index for index in range(len(self.rows)) if self._visible(index)]
-
-
-def _verb(exchange: Exchange) -> str:
-    return exchange.command.verb if exchange.command is not None else ""
 
 
 def _identity(row: Row) -> tuple[object, ...]:
