@@ -14,6 +14,7 @@ from smtpscope.findings.rule import Checks, Rule, once, quoted
 from smtpscope.findings.walk import State, Step
 from smtpscope.session import MAX_CAPABILITIES, Session
 from smtpscope.smtp.commands import AUTH_VERBS, AUTHENTICATING, HELLO_VERBS, NEARLY_AUTH
+from smtpscope.smtp.starttls import FAILED
 from smtpscope.smtp.values import Command, Reply
 from smtpscope.stream import Defect, Span
 
@@ -150,7 +151,6 @@ LONG = 1_000
 RUN = 128
 """Equal octets in a row that are padding."""
 
-_PROXY_FAILED = b"4.7.0 TLS with the server failed: "
 _MASKED = re.compile(rb"X{7}[A-Z]\Z")
 _MASKED_VERB = "X" * len("STARTTLS")
 _MASKED_COMMAND = re.compile(rb"\bX{4,8}\b")
@@ -251,7 +251,7 @@ def _starttls(step: Step) -> Iterable[Defect]:
 
 def _of_our_proxy(text: bytes) -> str:
     """What helps where `smtpscope proxy` says that it has no TLS with the server behind it."""
-    if not text.startswith(_PROXY_FAILED):
+    if not text.startswith(FAILED.encode()):
         return ""
     if b"certificate" in text.lower():
         return "smtpscope proxy needs --upstream-ca or --insecure-upstream: "

@@ -42,7 +42,7 @@ class Upstream(NamedTuple):
     def parse(cls, url: str) -> Self:
         """Of "smtp://mx.example.org" or "smtps://[::1]:465"; without a kind it is smtp. Raises
         ValueError."""
-        kind, host, port = parts(url if "://" in url else f"smtp://{url}")
+        kind, host, port = parts(url)
         if port is None:
             port = str(DEFAULT_PORTS.get(kind, 0))
         if kind not in KINDS or not is_host(host) or not port.isdecimal():

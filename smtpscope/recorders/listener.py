@@ -28,7 +28,7 @@ class Listener(NamedTuple):
     def parse(cls, url: str, usual: str = "smtp") -> Listener:
         """Of "starttls://127.0.0.1:1587"; without a kind it is the `usual` one. Raises
         ValueError."""
-        kind, host, port = parts(url if "://" in url else f"{usual}://{url}")
+        kind, host, port = parts(url, usual)
         if kind not in KINDS or not is_host(host) or port is None or not port.isdecimal():
             raise ValueError(
                 f"{url!r} is no listener: name one such as smtp://127.0.0.1:1025,"
@@ -43,14 +43,14 @@ class Listener(NamedTuple):
         return f"{self.kind}://{host}:{self.port}"
 
 
-def parts(url: str) -> tuple[str, str, str | None]:
-    """Kind, host (without brackets) and port of KIND://HOST:PORT; "" where there is no kind, None
-    where there is no port."""
-    kind, separator, rest = url.partition("://")
+def parts(url: str, usual: str = "smtp") -> tuple[str, str, str | None]:
+    """Kind, host (without brackets) and port of KIND://HOST:PORT; the `usual` kind where there is
+    none, None where there is no port."""
+    kind, _, rest = url.partition("://") if "://" in url else (usual, "", url)
     host, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
-        return kind if separator else "", _bare(rest), None
-    return kind if separator else "", _bare(host), port
+        return kind, _bare(rest), None
+    return kind, _bare(host), port
 
 
 def _bare(host: str) -> str:

@@ -18,7 +18,7 @@ from smtpscope.capture.tunnel import TunnelStripper
 from smtpscope.errors import SmtpscopeError
 from smtpscope.recorders.leg import BrokenLegError, Leg
 from smtpscope.recorders.link import Link
-from smtpscope.smtp.starttls import StartTlsWatch
+from smtpscope.smtp.starttls import FAILED, StartTlsWatch
 from smtpscope.stream import Data, Direction, Mark
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ class Relay:
 
     def _fail(self, server: Leg, reason: str) -> None:
         """The client wanted TLS, and the server has none, or is gone: nothing goes on."""
-        words = f"454 4.7.0 TLS with the server failed: {reason}"
+        words = f"454 {FAILED}{reason}"
         self._note(f"proxy: {words}")
         server.link.close()
         self.client.link.say(_reply(words))
@@ -382,7 +382,7 @@ class Relay:
         if plain[:4].upper() == b"QUIT":
             self.client.link.say(b"221 2.0.0 goodbye\r\n")
         else:
-            self.client.link.say(b"421 4.7.0 TLS with the server failed: nothing goes on\r\n")
+            self.client.link.say(f"421 {FAILED}nothing goes on\r\n".encode())
         self.client.link.close()
 
     def _forget(self, leg: Leg, who: str) -> None:

@@ -17,6 +17,9 @@ MAX_LINE = 4_096
 MAX_PENDING = 10_000
 """Commands whose replies are counted; more are pipelined by nobody who means well."""
 
+FAILED = "4.7.0 TLS with the server failed: "
+"""What a client is told, behind the code, where whoever stands in between has no TLS for it."""
+
 _WORD = b"STARTTLS"
 _MESSAGE = b"."
 _RESETS = (b"EHLO", b"LHLO", b"HELO", b"MAIL", b"RSET")

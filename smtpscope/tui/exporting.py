@@ -121,13 +121,14 @@ def _row(review: Review, id: int) -> SessionRow:
 class _Choice(RadioButton):
     """One of several, told from the others without colour, too."""
 
-    BUTTON_INNER = " "
+    def on_mount(self) -> None:
+        self._mark()
 
     def watch_value(self) -> None:
-        self.BUTTON_INNER = "●" if self.value else " "
+        self._mark()
         super().watch_value()
 
-    def on_mount(self) -> None:
+    def _mark(self) -> None:
         self.BUTTON_INNER = "●" if self.value else " "
         self.refresh()
 

@@ -153,7 +153,7 @@ class FindingsPane(Container):
         """Count what is in the sessions that are shown."""
         if not self.display:
             return
-        filter, index = self._main.sessions.listing.filter, self._main.review.index
+        filter, index = self._main.filter, self._main.review.index
         self._loader.run(lambda cancelled: told(index, filter), self._show, self._main.scope.failed)
 
     def freshen(self) -> None:

@@ -129,7 +129,7 @@ class MainScreen(ScopeScreen[None]):
     def none(self, words: str) -> str:
         """What is said where nothing is to be shown: `words`, and whether the filter has to do
         with it."""
-        if not self.sessions.listing.filter.text.strip():
+        if not self.filter.text.strip():
             return words
         return f"{words} with this filter: {self.filter_key}, then Esc clears it"
 

@@ -117,7 +117,7 @@ class MessagesPane(Container):
     def refilter(self) -> None:
         """Show the messages of the sessions that are shown."""
         if self.listing is not None:
-            self.listing.show(filter=self._main.sessions.listing.filter)
+            self.listing.show(filter=self._main.filter)
 
     def freshen(self) -> None:
         """Show what has been found since."""

@@ -234,7 +234,7 @@ class StatisticsPane(Container):
         """Count anew."""
         if not self.display:
             return
-        index, filter = self._main.review.index, self._main.sessions.listing.filter
+        index, filter = self._main.review.index, self._main.filter
 
         def job(cancelled: object) -> Statistics | None:
             assert callable(cancelled)

@@ -370,15 +370,9 @@ def test_etrn_delivers_to_the_host_of_the_configuration(tmp_path: Path) -> None:
             talk.ask(b"EHLO client.example")
             assert talk.ask(b"ETRN elsewhere.example").startswith(b"459")
             assert talk.ask(b"ETRN node.example").startswith(b"253")
-            listener.settimeout(PATIENCE)
-            accepted, _ = listener.accept()
-            collector = Talk.__new__(Talk)
-            collector.socket = accepted
-            collector._file = accepted.makefile("rb")
-            assert len(_collect(collector)) == 1
+            _accept(listener, 1)
             wait_until(lambda: not Queue(tmp_path / "queue").waiting(), "the queue")
             assert talk.ask(b"ETRN node.example").startswith(b"251")
-            collector.close()
             talk.close()
 
 
